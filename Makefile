@@ -1,0 +1,91 @@
+# Everything runs in an environment of its own (.venv), with the exact versions of requirements/.
+# Another interpreter: make demo PYTHON=python3.13. Another place: make demo VENV=/tmp/venv.
+
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+RESULTS ?= results
+TIMEOUT ?=
+
+BIN := $(VENV)/bin
+# -qq: errors only. A newer pip or being root is no news to somebody who wants a demo.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install -qq --no-input
+# A stamp is written after its step has succeeded, so that an interrupted step is done again.
+PYTHON_STAMP := $(VENV)/.stamp-python
+CORE := $(VENV)/.stamp-core
+TEST := $(VENV)/.stamp-test
+LINT := $(VENV)/.stamp-lint
+MODELS := $(VENV)/.stamp-models
+
+.PHONY: help demo install test test-slow lint format bench models lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo       certify real digits on bundled networks (installs everything first)'
+	@echo 'make test       the fast test suite          make test-slow   the tests marked slow'
+	@echo 'make lint       formatter, linter, types, import directions'
+	@echo 'make bench VNNCOMP=FOLDER    run a VNN-COMP set, write results.csv'
+	@echo 'make models     train the bundled models again (installs Torch)'
+	@echo 'make lock       pin the versions that are installed now'
+
+demo: $(CORE)
+	@$(BIN)/relucid demo
+
+install: $(CORE)
+
+test: $(TEST)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(TEST)
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(LINT)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(LINT)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(CORE)
+	@test -n "$(VNNCOMP)" || { echo 'make bench VNNCOMP=FOLDER: name a folder with an instances.csv, or a folder of such folders' >&2; exit 2; }
+	@BIN="$(BIN)" RESULTS="$(RESULTS)" TIMEOUT="$(TIMEOUT)" benchmarks/bench.sh "$(VNNCOMP)"
+
+models: $(MODELS)
+	@$(BIN)/python data/train_models.py
+
+lock: $(TEST) $(LINT) $(MODELS)
+	@$(BIN)/python requirements/lock.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(PYTHON_STAMP):
+	@test -n "$(PYTHON)" || { echo 'relucid needs Python 3.11 or newer; none was found (name one: make demo PYTHON=/path/to/python)' >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "relucid needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`" >&2; exit 2; }
+	@echo "Creating $(VENV) with `$(PYTHON) --version`"
+	@$(PYTHON) -m venv $(VENV) || { echo 'No environment could be created; on Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
+	@touch $@
+
+$(CORE): $(PYTHON_STAMP) requirements/core.txt pyproject.toml
+	@echo 'Installing relucid and its libraries (once, about 300 MB) ...'
+	@$(PIP) -r requirements/core.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TEST): $(CORE) requirements/test.txt
+	@echo 'Installing what the tests need ...'
+	@$(PIP) -r requirements/test.txt
+	@touch $@
+
+$(LINT): $(CORE) requirements/lint.txt
+	@echo 'Installing what the checks need ...'
+	@$(PIP) -r requirements/lint.txt
+	@touch $@
+
+$(MODELS): $(CORE) requirements/models.txt
+	@echo 'Installing Torch ...'
+	@$(PIP) -r requirements/models.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""The trained models that ship, as ONNX files; ``data/MANIFEST.md`` says where each comes from."""

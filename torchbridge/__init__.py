@@ -1,0 +1,1 @@
+"""The only room that imports torch; everything else works without it."""
