@@ -1,0 +1,129 @@
+"""Random small networks, boxes and properties: seeded generators and hypothesis strategies."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import scipy.sparse as sp
+from hypothesis import strategies as st
+
+from verifier.core.network import Layer, Network
+from verifier.core.property import Box, Case, LinearConstraint, Property
+
+
+def random_weights(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """Float64 values of one kind.
+
+    Args:
+        kind: ``bits`` (multiples of 1/4 up to 2), ``float32`` (generic float32 values) or
+            ``sparse`` (as ``float32``, two thirds of them 0).
+    """
+    if kind == "bits":
+        return rng.integers(-8, 9, shape) / 4.0
+    values = rng.normal(size=shape).astype(np.float32).astype(np.float64)
+    return values * (rng.random(shape) < 1 / 3) if kind == "sparse" else values
+
+
+def random_network(
+    rng: np.random.Generator,
+    *,
+    max_inputs: int = 4,
+    max_layers: int = 3,
+    max_width: int = 5,
+    kinds: tuple[str, ...] = ("bits", "float32", "sparse"),
+) -> Network:
+    """A network with partial ReLU, dense and sparse layers; now and then a ReLU on an output."""
+    depth = int(rng.integers(1, max_layers + 1))
+    sizes = [int(rng.integers(1, max_inputs + 1))]
+    sizes += [int(rng.integers(2, max_width + 1)) for _ in range(depth - 1)]
+    sizes += [int(rng.integers(1, 4))]
+    kind = str(rng.choice(kinds))
+    layers = []
+    for k, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+        weight = random_weights(rng, (n_out, n_in), kind)
+        bias = random_weights(rng, (n_out,), "float32" if kind == "sparse" else kind)
+        last = k == depth - 1
+        relu = rng.random(n_out) < (0.15 if last else 0.85)
+        layers.append(Layer(sp.csr_array(weight) if kind == "sparse" else weight, bias, relu))
+    return Network(tuple(layers))
+
+
+def random_box(rng: np.random.Generator, n: int) -> Box:
+    """A box with dyadic or other rational faces; some coordinates are single points."""
+    q = int(rng.choice([1, 8, 3, 10]))
+    centre = [Fraction(int(v), q) for v in rng.integers(-q, q + 1, n)]
+    radius = [Fraction(int(v), q) for v in rng.integers(0, 2 * q + 1, n)]
+    return Box(
+        tuple(c - r for c, r in zip(centre, radius, strict=True)),
+        tuple(c + r for c, r in zip(centre, radius, strict=True)),
+    )
+
+
+def random_point(rng: np.random.Generator, box: Box) -> tuple[Fraction, ...]:
+    """A rational point of the box, with a taste for its faces."""
+    return tuple(
+        low + (high - low) * Fraction(int(rng.choice([0, 16, int(rng.integers(0, 17))])), 16)
+        for low, high in zip(box.lower, box.upper, strict=True)
+    )
+
+
+def random_constraint(
+    rng: np.random.Generator, network: Network, box: Box, points: int = 12
+) -> LinearConstraint:
+    """A constraint whose threshold lies near the largest value seen at some points.
+
+    One in three is met with equality at the best of these points.
+    """
+    n = network.n_outputs
+    chosen = rng.permutation(n)[: int(rng.integers(1, n + 1))]
+    terms = tuple((int(i), Fraction(int(rng.choice([-2, -1, 1, 2])), 2)) for i in sorted(chosen))
+    values = []
+    for _ in range(points):
+        y = network.exact(random_point(rng, box))
+        values.append(sum((c * y[i] for i, c in terms), start=Fraction(0)))
+    best, spread = max(values), max(values) - min(values)
+    shift = Fraction(int(rng.integers(-6, 11)), 16) if rng.random() < 2 / 3 else Fraction(0)
+    bound = best + shift * (spread + Fraction(1, 8))
+    return LinearConstraint(terms, bound, strict=bool(rng.random() < 0.5))
+
+
+def random_property(rng: np.random.Generator, network: Network, *, max_cases: int = 1) -> Property:
+    """Boxes with disjunctions of conjunctions of strict and other constraints."""
+    cases = []
+    for _ in range(int(rng.integers(1, max_cases + 1))):
+        box = random_box(rng, network.n_inputs)
+        clauses = tuple(
+            tuple(
+                random_constraint(rng, network, box) for _ in range(int(rng.choice([1, 1, 2, 3])))
+            )
+            for _ in range(int(rng.choice([1, 1, 2, 3])))
+        )
+        cases.append(Case(box, clauses))
+    return Property(tuple(cases), network.n_inputs, network.n_outputs)
+
+
+def random_instance(seed: int, *, max_cases: int = 1) -> tuple[Network, Property]:
+    """A network and a property, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    network = random_network(rng)
+    return network, random_property(rng, network, max_cases=max_cases)
+
+
+_seeds = st.integers(0, 2**32 - 1)
+
+
+def generators() -> st.SearchStrategy[np.random.Generator]:
+    """Seeded NumPy generators."""
+    return _seeds.map(np.random.default_rng)
+
+
+def instances(*, max_cases: int = 1) -> st.SearchStrategy[tuple[Network, Property]]:
+    """Networks with properties."""
+    return _seeds.map(lambda seed: random_instance(seed, max_cases=max_cases))
+
+
+def networks() -> st.SearchStrategy[Network]:
+    """Networks alone."""
+    return generators().map(random_network)
