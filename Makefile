@@ -51,7 +51,12 @@ format: $(LINT)
 
 bench: $(CORE)
 	@test -n "$(VNNCOMP)" || { echo 'make bench VNNCOMP=FOLDER: name a folder with an instances.csv, or a folder of such folders' >&2; exit 2; }
-	@BIN="$(BIN)" RESULTS="$(RESULTS)" TIMEOUT="$(TIMEOUT)" benchmarks/bench.sh "$(VNNCOMP)"
+	@status=0; for list in "$(VNNCOMP)"/instances.csv "$(VNNCOMP)"/*/instances.csv; do \
+		test -f "$$list" || continue; \
+		name=`basename "$$(dirname "$$list")"`; echo "$$name:"; \
+		$(BIN)/python benchmarks/run_vnncomp.py "$$list" --out "$(RESULTS)/$$name.csv" --resume \
+			$(if $(TIMEOUT),--timeout $(TIMEOUT)) || status=$$?; \
+	done; exit $$status
 
 models: $(MODELS)
 	@$(BIN)/python data/train_models.py
@@ -70,7 +75,7 @@ $(PYTHON_STAMP):
 	@touch $@
 
 $(CORE): $(PYTHON_STAMP) requirements/core.txt pyproject.toml
-	@echo 'Installing relucid and its libraries (once, about 300 MB) ...'
+	@echo 'Installing relucid and its libraries (once, a minute or two) ...'
 	@$(PIP) -r requirements/core.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
