@@ -17,7 +17,7 @@ TEST := $(VENV)/.stamp-test
 LINT := $(VENV)/.stamp-lint
 MODELS := $(VENV)/.stamp-models
 
-.PHONY: help demo install test test-slow lint format bench models lock clean
+.PHONY: help demo install test test-slow lint format bench vnncomp-folder models lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -49,14 +49,16 @@ format: $(LINT)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(CORE)
-	@test -n "$(VNNCOMP)" || { echo 'make bench VNNCOMP=FOLDER: name a folder with an instances.csv, or a folder of such folders' >&2; exit 2; }
+bench: vnncomp-folder $(CORE)
 	@status=0; for list in "$(VNNCOMP)"/instances.csv "$(VNNCOMP)"/*/instances.csv; do \
 		test -f "$$list" || continue; \
 		name=`basename "$$(dirname "$$list")"`; echo "$$name:"; \
 		$(BIN)/python benchmarks/run_vnncomp.py "$$list" --out "$(RESULTS)/$$name.csv" --resume \
 			$(if $(TIMEOUT),--timeout $(TIMEOUT)) || status=$$?; \
 	done; exit $$status
+
+vnncomp-folder:
+	@test -n "$(VNNCOMP)" || { echo 'make bench VNNCOMP=FOLDER: name a folder with an instances.csv, or a folder of such folders' >&2; exit 2; }
 
 models: $(MODELS)
 	@$(BIN)/python data/train_models.py
