@@ -22,10 +22,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from relucid.bundled import HELD_OUT, TRAINING
+from constructions.dataset import DIGITS_TRAINING
 
 HERE = Path(__file__).resolve().parent
 MODELS = HERE / "relucid_models"
+TRAINING, HELD_OUT = slice(0, DIGITS_TRAINING), slice(DIGITS_TRAINING, 1797)
 
 
 class Residual(nn.Module):

@@ -7,12 +7,6 @@ from pathlib import Path
 
 from verifier.core.errors import DataError
 
-TRAINING = slice(0, 1437)
-"""Rows of scikit-learn's ``load_digits()`` that the bundled models were trained on."""
-
-HELD_OUT = slice(1437, 1797)
-"""The rows that they have not seen; accuracies and the demo use these."""
-
 
 def _folder() -> Path:
     """The folder of the installed package ``relucid_models``, or the checkout's own.
