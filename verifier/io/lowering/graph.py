@@ -1,0 +1,246 @@
+"""An ONNX graph as the lowering reads it: one input, one output, the nodes between them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verifier.core.errors import ModelError, UnsupportedOperatorError
+from verifier.io.lowering.node import MAX_ELEMENTS, Node, read_node
+from verifier.io.lowering.reference import ROUNDING, constant_value, evaluate
+from verifier.io.lowering.tensor import Lowering, Tensor
+from verifier.io.operators import OPERATORS
+
+#: Operators at the very end that keep the order of the outputs.
+TAILS = ("Softmax", "LogSoftmax", "Sigmoid")
+#: What may follow them without changing any value.
+_AFTER_TAIL = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The part of a model's graph that its output depends on.
+
+    Args:
+        nodes: in an order in which each reads only what earlier ones gave.
+        constants: name -> ONNX tensor, of the initializers.
+        input_name: the one input that is not an initializer.
+        input_shape: its shape, an unknown batch size fixed to 1.
+        double: whether the input is float64 (else float32).
+        output_name: the one output.
+        tail: the node of a trailing Softmax, LogSoftmax or Sigmoid.
+        single: whether anything is computed in float32.
+    """
+
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Any]
+    input_name: str
+    input_shape: tuple[int, ...]
+    double: bool
+    output_name: str
+    tail: Node | None
+    single: bool
+
+
+def read_graph(model: Any) -> Graph:
+    """The graph of an ONNX ModelProto whose tensors are all in memory.
+
+    Raises:
+        ModelError: not one input and one output, types or shapes that cannot be handled.
+        UnsupportedOperatorError: an operator of another domain.
+    """
+    graph = model.graph
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if graph.sparse_initializer:
+        raise ModelError("the model has sparse initializers, expected dense ones")
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
+    for what, values in (("input", inputs), ("output", list(graph.output))):
+        if len(values) != 1:
+            names = ", ".join(v.name for v in values) or "none"
+            raise ModelError(f"expected a model with one {what}, found {len(values)}: {names}")
+    shape, double = _input_type(inputs[0])
+    output = graph.output[0].name
+    nodes = _needed([read_node(p, opset) for p in graph.node], output)
+    tail = _tail(nodes, output)
+    single = not double or any(n.operator in ("Cast", "CastLike") for n in nodes)
+    return Graph(nodes, constants, inputs[0].name, shape, double, output, tail, single)
+
+
+def _input_type(value: Any) -> tuple[tuple[int, ...], bool]:
+    """(shape with the batch size fixed to 1 if unknown, whether float64)."""
+    from onnx import TensorProto
+
+    kind = value.type.tensor_type.elem_type
+    if kind not in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        name = TensorProto.DataType.Name(kind) if value.type.HasField("tensor_type") else "no tensor"
+        raise ModelError(f"input {value.name!r} has type {name}, expected FLOAT or DOUBLE")
+    if not value.type.tensor_type.HasField("shape"):
+        raise ModelError(f"input {value.name!r} has no shape")
+    shape = []
+    for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+        if dimension.HasField("dim_value") and (dimension.dim_value > 0 or axis > 0):
+            shape.append(int(dimension.dim_value))
+        elif axis == 0:
+            shape.append(1)
+        else:
+            given = dimension.dim_param or "unknown"
+            raise ModelError(
+                f"input {value.name!r}: dimension {axis} is {given}, expected a number "
+                "(only the first, the batch size, may be left open)"
+            )
+    total = math.prod(shape)
+    if min(shape, default=1) < 1 or total > MAX_ELEMENTS:
+        raise ModelError(
+            f"input {value.name!r} has shape {tuple(shape)}, expected 1 to {MAX_ELEMENTS} numbers"
+        )
+    return tuple(shape), kind == TensorProto.DOUBLE
+
+
+def _needed(nodes: list[Node], output: str) -> tuple[Node, ...]:
+    """The nodes that the output depends on, in their order."""
+    wanted, needed = {output}, []
+    for node in reversed(nodes):
+        if wanted.isdisjoint(name for name in node.outputs if name):
+            continue
+        if node.proto.domain not in ("", "ai.onnx"):
+            raise node.unsupported(f"it belongs to the domain {node.proto.domain!r}")
+        wanted.update(name for name in node.inputs if name)
+        needed.append(node)
+    return tuple(reversed(needed))
+
+
+def _tail(nodes: tuple[Node, ...], output: str) -> Node | None:
+    """The trailing order-preserving node, if there is one."""
+    producer = {name: node for node in nodes for name in node.outputs}
+    node = producer.get(output)
+    while node is not None and node.operator in _AFTER_TAIL:
+        node = producer.get(node.inputs[0]) if node.inputs else None
+    return node if node is not None and node.operator in TAILS else None
+
+
+def lower(graph: Graph, build: Lowering) -> Tensor:
+    """The network's output, without its tail, as a tensor over neurons.
+
+    Raises:
+        ModelError: tensors that do not fit.
+        UnsupportedOperatorError: a node that has no exact piecewise linear form here.
+    """
+    target = graph.output_name if graph.tail is None else graph.tail.inputs[0]
+    values: dict[str, Tensor | np.ndarray] = {graph.input_name: build.input(graph.input_shape)}
+    readers = Counter(name for node in graph.nodes for name in node.inputs)
+    readers[target] += 1
+    for node in graph.nodes:
+        if target in values:
+            break
+        inputs = [_value(graph, values, node, name) if name else None for name in node.inputs]
+        outputs = _apply(build, node, inputs)
+        for name, value in zip(node.outputs, outputs, strict=False):
+            if name:
+                values[name] = value
+        for name in node.inputs:
+            readers[name] -= 1
+            if name and readers[name] == 0:
+                del values[name]
+    result = _final(graph, values, target, build)
+    if graph.tail is not None:
+        _check_tail(graph.tail, result)
+    return result
+
+
+def _final(
+    graph: Graph, values: Mapping[str, Tensor | np.ndarray], target: str, build: Lowering
+) -> Tensor:
+    """The tensor named ``target``."""
+    if target not in values and target in graph.constants:
+        raise ModelError(f"output {target!r} is a constant of the model")
+    if target not in values:
+        raise ModelError(f"nothing computes the output {target!r}")
+    result = values[target]
+    if not isinstance(result, Tensor):
+        if result.dtype.kind != "f" or not np.isfinite(result).all():
+            raise ModelError(f"output {target!r} does not depend on the input and is no finite float")
+        result = build.constant(result)
+    if result.size == 0:
+        raise ModelError(f"output {target!r} has no entries")
+    return result
+
+
+def _value(
+    graph: Graph, values: dict[str, Tensor | np.ndarray], node: Node, name: str
+) -> Tensor | np.ndarray:
+    """What the name stands for; initializers are decoded when they are first read."""
+    if name not in values:
+        if name not in graph.constants:
+            raise node.error(f"reads {name!r}, which no earlier node gives")
+        values[name] = decode(graph.constants[name])
+    return values[name]
+
+
+def decode(tensor: Any) -> np.ndarray:
+    """An ONNX tensor as an array.
+
+    Raises:
+        ModelError: dimensions that do not fit the data, or a type without a NumPy form.
+    """
+    from onnx import numpy_helper
+
+    total = math.prod(max(int(d), 0) for d in tensor.dims)
+    if min(tensor.dims, default=0) < 0 or total > 8 * MAX_ELEMENTS:
+        raise ModelError(f"tensor {tensor.name!r} declares dimensions {list(tensor.dims)}")
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (LookupError, TypeError, ValueError) as problem:
+        raise ModelError(f"tensor {tensor.name!r} cannot be read: {problem}") from problem
+
+
+def _apply(build: Lowering, node: Node, inputs: list[Any]) -> list[Any]:
+    """The outputs of one node."""
+    if not any(isinstance(value, Tensor) for value in inputs):
+        outputs = constant_value(node, inputs)
+        if node.operator in ROUNDING and any(o.dtype.kind == "f" for o in outputs):
+            build.notes.append(
+                f"node {node.name!r} ({node.operator}): constants were combined in the model's type"
+            )
+        return outputs
+    if node.operator in ("Shape", "Size"):
+        # Only the shape counts: a broadcast zero stands for the data.
+        return evaluate(node, [np.broadcast_to(np.float32(0), inputs[0].shape)])
+    operator = OPERATORS.get(node.operator)
+    if operator is None:
+        raise UnsupportedOperatorError(node.name, node.operator, _reason(node.operator))
+    if node.operator not in ("Reshape",) and any(
+        isinstance(v, Tensor | np.ndarray) and 0 in v.shape for v in inputs[:1]
+    ):
+        raise node.error("its input has no entries")
+    return list(operator(build, node, inputs))
+
+
+def _reason(operator: str) -> str:
+    """Why an operator is not in the table."""
+    supported = f"supported are {', '.join(sorted(OPERATORS))}"
+    if operator in TAILS:
+        return f"only as the last operator of the model; {supported}"
+    return supported
+
+
+def _check_tail(node: Node, result: Tensor) -> None:
+    """A Softmax must range over all outputs together to keep their order.
+
+    Raises:
+        UnsupportedOperatorError: it ranges over a part of them.
+    """
+    if node.operator == "Sigmoid":
+        return
+    rank = len(result.shape)
+    axis = node.axis(rank, -1 if node.opset >= 13 else 1)
+    span = result.shape[axis : axis + 1] if node.opset >= 13 else result.shape[axis:]
+    if math.prod(span) != result.size:
+        raise node.unsupported(
+            f"along axis {axis} it ranges over a part of the {result.size} outputs only"
+        )

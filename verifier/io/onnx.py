@@ -1,0 +1,206 @@
+"""ONNX models in and out.
+
+**What an imported network means.** The initializers of a model are float32 or float64 numbers, that
+is, dyadic rationals; the network is the exact real function that the graph's operators define with
+them. Affine maps are composed only where every resulting number is exactly a float64; where it is
+not, the value between them becomes a layer without ReLU. So nothing is rounded, with these
+exceptions, each of which is named in ``Network.notes``: the constants of BatchNormalization and
+their products with the weights before it; 1/divisor of a Div by something other than a power of
+two; 1/n of a mean over n entries, n no power of two; arithmetic between constants in the graph,
+which is done in the model's type as a runtime does it. A limit of a Clip at or beyond the largest
+float32 is no limit.
+
+**Validation.** Every import is compared with onnxruntime on sample points, inside a rigorous bound
+on what rounding can do to a runtime's result in any order of summation; if they differ by more, the
+import is refused.
+
+**Tails.** A Softmax, LogSoftmax or Sigmoid at the very end is left out; it keeps the order of the
+outputs, and ``Model.check_property`` refuses properties that read more than that.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifier.core.errors import ModelError, NetworkError, PropertyError, UnsupportedOperatorError
+from verifier.core.network import Network
+from verifier.core.property import LinearConstraint, Property
+from verifier.io.lowering.chain import chain
+from verifier.io.lowering.graph import Graph, lower, read_graph
+from verifier.io.lowering.tensor import Lowering, Tensor
+from verifier.io.model_file import read_model
+from verifier.io.onnx_export import export_onnx
+from verifier.io.runtime import Session
+from verifier.io.validation import compare, sample_points
+
+__all__ = ["Model", "export_onnx", "load_model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An ONNX model, imported.
+
+    Args:
+        network: the exact real function, without the tail.
+        path: where it was read.
+        sha256: of the file's bytes, followed by those of external tensor files in order of name.
+        input_name: name of the graph's input.
+        input_shape: its shape as a runtime wants it, with the batch dimension (1 if left open).
+        input_dtype: "float32" or "float64".
+        output_name: name of the graph's output.
+        tail: the dropped trailing operator (Softmax, LogSoftmax, Sigmoid): only the order of the
+            outputs is meaningful.
+        proto: the ONNX model with all tensors in memory.
+    """
+
+    network: Network
+    path: Path
+    sha256: str
+    input_name: str
+    input_shape: tuple[int, ...]
+    input_dtype: str
+    output_name: str
+    tail: str | None
+    proto: Any
+
+    @cached_property
+    def _session(self) -> Session:
+        return Session(self.proto, self.input_shape, self.input_dtype == "float64")
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """What onnxruntime computes on the CPU, including the tail, one point at a time.
+
+        Args:
+            x: (n_inputs,) or (batch, n_inputs); converted to the model's type.
+
+        Returns:
+            (n_outputs,) or (batch, n_outputs), in the model's type.
+
+        Raises:
+            ModelError: the number of inputs does not fit, or onnxruntime fails.
+        """
+        points = np.asarray(x)
+        if points.ndim not in (1, 2) or points.shape[-1] != self.network.n_inputs:
+            raise ModelError(
+                f"{self.path}: expected {self.network.n_inputs} inputs, got shape {points.shape}"
+            )
+        outputs = self._session.run(np.atleast_2d(points))
+        return outputs[0] if points.ndim == 1 else outputs
+
+    def check_property(self, prop: Property) -> None:
+        """Refuse a property that the network without its tail does not decide.
+
+        Softmax and Sigmoid keep the sign of y_i - y_j. LogSoftmax subtracts one number from all
+        outputs, so it keeps every Σ c_i y_i with Σ c_i = 0.
+
+        Raises:
+            PropertyError: sizes that do not fit, or a constraint that reads more than the order of
+                the outputs of a model with a tail.
+        """
+        prop.check_fits(self.network.n_inputs, self.network.n_outputs)
+        if self.tail is None:
+            return
+        for case in prop.cases:
+            for clause in case.clauses:
+                for constraint in clause:
+                    if not _survives(constraint, self.tail, self.network.n_outputs):
+                        raise PropertyError(
+                            f"{prop.name}: the model ends in {self.tail}, of which only the order "
+                            "of the outputs is decided: every constraint on outputs must compare "
+                            "one output with another (Y_i >= Y_j)"
+                        )
+
+
+def _survives(constraint: LinearConstraint, tail: str, n_outputs: int) -> bool:
+    """Whether a constraint means the same with and without the tail."""
+    total: dict[int, Any] = {}
+    for i, c in constraint.terms:
+        total[i] = total.get(i, 0) + c
+    terms = {i: c for i, c in total.items() if c != 0}
+    if all(i >= n_outputs for i in terms):
+        return True
+    if any(i >= n_outputs for i in terms) or sum(terms.values()) != 0:
+        return False
+    return tail == "LogSoftmax" or (len(terms) == 2 and constraint.bound == 0)
+
+
+def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
+    """Import an ONNX model.
+
+    Args:
+        path: the file; external tensors must lie in its folder.
+        validate: compare the result with onnxruntime (see the module's text).
+
+    Raises:
+        ModelError: the file cannot be read, trusted or represented, or onnxruntime disagrees.
+        UnsupportedOperatorError: a node has no exact piecewise linear form here.
+    """
+    path = Path(path)
+    proto, digest = read_model(path)
+    try:
+        graph = read_graph(proto)
+        points = sample_points(int(np.prod(graph.input_shape)), graph.double)
+        build = Lowering(points, graph.single)
+        output = lower(graph, build)
+        layers = chain(build.neurons.groups, output.expression)
+        users_shape = graph.input_shape[1:] if graph.input_shape[:1] == (1,) else graph.input_shape
+        network = Network(layers, users_shape, path.stem, _notes(build, graph))
+    except UnsupportedOperatorError as problem:
+        reason = f"{problem.reason} ({path})"
+        raise UnsupportedOperatorError(problem.node, problem.operator, reason) from problem
+    except (ModelError, NetworkError) as problem:
+        raise ModelError(f"{path}: {problem}") from problem
+    if validate:
+        note = _validated(path, proto, graph, network, output, points)
+        network = replace(network, notes=(*network.notes, *note))
+    return Model(
+        network,
+        path,
+        digest,
+        graph.input_name,
+        graph.input_shape,
+        "float64" if graph.double else "float32",
+        graph.output_name,
+        None if graph.tail is None else graph.tail.operator,
+        proto,
+    )
+
+
+def _notes(build: Lowering, graph: Graph) -> tuple[str, ...]:
+    """What was rounded or left out."""
+    notes = list(dict.fromkeys(build.notes))
+    if graph.tail is not None:
+        notes.append(
+            f"node {graph.tail.name!r} ({graph.tail.operator}): left out; the order of the outputs "
+            "is that of the values before it"
+        )
+    return tuple(notes)
+
+
+def _validated(
+    path: Path, proto: Any, graph: Graph, network: Network, output: Tensor, points: np.ndarray
+) -> tuple[str, ...]:
+    """Compare with onnxruntime up to the tail; a note if that was impossible."""
+    from onnx import helper
+
+    model = proto
+    if graph.tail is not None:
+        model = type(proto)()
+        model.CopyFrom(proto)
+        kind = proto.graph.output[0].type.tensor_type.elem_type
+        del model.graph.output[:]
+        before = helper.make_tensor_value_info(graph.tail.inputs[0], kind, None)
+        model.graph.output.append(before)
+    try:
+        session = Session(model, graph.input_shape, graph.double)
+        note = compare(path, network, output, points, session)
+    except ModelError as problem:
+        text = str(problem)
+        raise ModelError(text if text.startswith(str(path)) else f"{path}: {text}") from problem
+    return () if note is None else (note,)
