@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -109,6 +110,28 @@ def random_instance(seed: int, *, max_cases: int = 1) -> tuple[Network, Property
     rng = np.random.default_rng(seed)
     network = random_network(rng)
     return network, random_property(rng, network, max_cases=max_cases)
+
+
+def tight_instance(
+    seed: int, maximum: Callable[[Network, Box, list[Fraction]], Fraction]
+) -> tuple[Network, Property]:
+    """A network and one constraint whose threshold is its exact maximum, or next to it.
+
+    Args:
+        seed: decides everything.
+        maximum: the exact maximum over a box of weights · N(x).
+    """
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, max_inputs=3, max_layers=2)
+    box = random_box(rng, network.n_inputs)
+    weights = [Fraction(int(v), 2) for v in rng.integers(-2, 3, network.n_outputs)]
+    weights[0] = weights[0] or Fraction(1)
+    terms = tuple((i, w) for i, w in enumerate(weights) if w)
+    tiny = Fraction(int(rng.choice([0, 0, -1, 1])), 2**80)
+    bound = maximum(network, box, weights) + tiny
+    constraint = LinearConstraint(terms, bound, strict=bool(rng.random() < 0.5))
+    case = Case(box, ((constraint,),))
+    return network, Property((case,), network.n_inputs, network.n_outputs)
 
 
 _seeds = st.integers(0, 2**32 - 1)

@@ -1,6 +1,5 @@
 """The tree search with safe LP bounds: right, whatever the solver says, and its evidence holds."""
 
-import itertools
 import math
 import time
 from fractions import Fraction
@@ -11,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import oracle
+from tests.engines import hard_problem
 from tests.strategies import random_instance
 from verifier.bounds.lp import relax
-from verifier.core.network import Layer, Network
-from verifier.core.property import Box, Property
 from verifier.core.verdict import Proved, Refuted, Unknown, Witness
 from verifier.search import lp_tree
 from verifier.search.lp_tree import DualLeaf, RegionLeaf, Split, plausible
-from verifier.search.problem import Deadline, Problem, problems
+from verifier.search.problem import Deadline, problems
 from verifier.solvers.highs import LinearProgram, LpHint, LpStatus
 
 
@@ -198,25 +196,8 @@ def test_a_lying_solver_changes_no_verdict(kind, monkeypatch):
     assert verdicts.count(Refuted) >= 8
 
 
-def wide_problem(width=40, inputs=12):
-    """A robustness question far too hard for interval bounds and depth-first splitting."""
-    rng = np.random.default_rng(4)
-    sizes = (inputs, width, width, width, 3)
-    layers = [
-        Layer(rng.normal(size=(m, n)) / math.sqrt(n), rng.normal(size=m), np.full(m, k < 3))
-        for k, (n, m) in enumerate(itertools.pairwise(sizes))
-    ]
-    network = Network(tuple(layers))
-    centre = [Fraction(0)] * inputs
-    y = network.exact(centre)
-    label = max(range(3), key=lambda i: y[i])
-    (problem,) = problems(network, Property.robustness(Box.ball(centre, Fraction(1, 4)), label, 3))
-    assert isinstance(problem, Problem)
-    return problem
-
-
 def test_the_deadline_is_kept():
-    problem = wide_problem()
+    problem = hard_problem()
     started = time.monotonic()
     verdict = lp_tree.run(problem, Deadline(1.0))
     assert isinstance(verdict, Unknown)
@@ -225,7 +206,7 @@ def test_the_deadline_is_kept():
 
 
 def test_the_node_limit_is_kept():
-    verdict = lp_tree.run(wide_problem(), Deadline(30), max_nodes=5)
+    verdict = lp_tree.run(hard_problem(), Deadline(30), max_nodes=5)
     assert isinstance(verdict, Unknown)
     assert "node limit" in verdict.reason
     assert verdict.statistics["nodes"] == 5
