@@ -156,6 +156,8 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
         raise UnsupportedOperatorError(problem.node, problem.operator, reason) from problem
     except (ModelError, NetworkError) as problem:
         raise ModelError(f"{path}: {problem}") from problem
+    except MemoryError as problem:
+        raise ModelError(f"{path}: the network does not fit into memory") from problem
     if validate:
         note = _validated(path, proto, graph, network, output, points)
         network = replace(network, notes=(*network.notes, *note))

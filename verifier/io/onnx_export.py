@@ -63,11 +63,12 @@ def _numbers(
                 "does not fit into an ONNX file of less than 2 GiB"
             )
         layers.append((*_as_floats(layer, k, network.name), layer.relu))
-    single = all(
-        (array.astype(np.float32).astype(np.float64) == array).all()
-        for weight, bias, _ in layers
-        for array in (weight, bias)
-    )
+    with np.errstate(over="ignore"):
+        single = all(
+            (array.astype(np.float32).astype(np.float64) == array).all()
+            for weight, bias, _ in layers
+            for array in (weight, bias)
+        )
     return ("float32" if single else "float64"), layers
 
 
@@ -160,16 +161,19 @@ def _model(network: Network, layers: list[Any], kind: str, opset: int) -> Any:
 
 def _write(path: Path, data: bytes) -> None:
     """The bytes under the name, or nothing."""
-    temporary = None
+    temporary: Path | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        temporary = None
     except OSError as problem:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise ExportError(f"{path}: cannot be written: {problem.strerror}") from problem
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -32,7 +32,9 @@ def sample_points(n_inputs: int, double: bool, seed: int = 20) -> np.ndarray:
     return points if double else points.astype(np.float32).astype(np.float64)
 
 
-def compare(model: Any, network: Network, output: Tensor, points: np.ndarray, session: Session) -> str | None:
+def compare(
+    model: Any, network: Network, output: Tensor, points: np.ndarray, session: Session
+) -> str | None:
     """Compare the network with a runtime at the sample points.
 
     Both are compared with the exact function: the runtime's distance from it is at most
@@ -68,8 +70,9 @@ def compare(model: Any, network: Network, output: Tensor, points: np.ndarray, se
     if wrong.any():
         k, i = map(int, np.argwhere(wrong)[0])
         raise ModelError(
-            f"{model}: import refused: at sample point {k} output {i} is {got[k, i]!r} in onnxruntime "
-            f"and {expected[k, i]!r} in the imported network; rounding explains {allowed[k, i]:.3g}"
+            f"{model}: import refused: at sample point {k} output {i} is {got[k, i]:.9g} in "
+            f"onnxruntime and {expected[k, i]:.9g} in the imported network, and rounding explains "
+            f"only {allowed[k, i]:.3g}"
         )
     return None
 

@@ -131,7 +131,8 @@ def _selecting_layer(
     groups: Sequence[Group], state: _State, output: Expression, level: int
 ) -> Layer:
     """The last layer when the outputs are neurons: its rows in the order of the outputs."""
-    fresh, carried = {}, {}
+    fresh: dict[int, np.ndarray] = {}
+    carried: dict[int, np.ndarray] = {}
     for g, matrix in output.terms.items():
         (fresh if groups[g].level == level else carried)[g] = matrix.indices
     layer = _layer(groups, state, fresh, carried)

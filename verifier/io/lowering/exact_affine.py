@@ -3,8 +3,8 @@
 Every function either returns float64 arrays that equal the real result exactly, or None. A float64
 x != 0 is odd * 2^e for one integer e, its low bit; it has msb(x) - e + 1 significant bits.
 
-- A product is exact if the two numbers of significant bits sum to at most 53 and nothing over- or
-  underflows.
+- A product is exact if the two numbers of significant bits sum to at most 53, or if one is a power
+  of two, and nothing over- or underflows.
 - A sum is exact, in any order, if all terms are multiples of one 2^e and the sum of their absolute
   values stays below 2^(53 + e): then so does every partial sum, and float64 holds every multiple of
   2^e below that.
@@ -42,7 +42,8 @@ def exact_product(left: np.ndarray, right: np.ndarray) -> np.ndarray | None:
         return left * right
     with np.errstate(over="ignore", under="ignore"):
         product = left * right
-    fits = significant_bits(left) + significant_bits(right) <= 53
+    bits_left, bits_right = significant_bits(left), significant_bits(right)
+    fits = (bits_left + bits_right <= 53) | (bits_left <= 1) | (bits_right <= 1)
     fits &= np.isfinite(product)
     fits &= low_bits(left) + low_bits(right) >= _LOWEST_EXPONENT
     return product if fits.all() else None

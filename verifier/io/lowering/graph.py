@@ -78,7 +78,8 @@ def _input_type(value: Any) -> tuple[tuple[int, ...], bool]:
 
     kind = value.type.tensor_type.elem_type
     if kind not in (TensorProto.FLOAT, TensorProto.DOUBLE):
-        name = TensorProto.DataType.Name(kind) if value.type.HasField("tensor_type") else "no tensor"
+        is_tensor = value.type.HasField("tensor_type")
+        name = TensorProto.DataType.Name(kind) if is_tensor else "no tensor type"
         raise ModelError(f"input {value.name!r} has type {name}, expected FLOAT or DOUBLE")
     if not value.type.tensor_type.HasField("shape"):
         raise ModelError(f"input {value.name!r} has no shape")
@@ -108,7 +109,7 @@ def _needed(nodes: list[Node], output: str) -> tuple[Node, ...]:
     for node in reversed(nodes):
         if wanted.isdisjoint(name for name in node.outputs if name):
             continue
-        if node.proto.domain not in ("", "ai.onnx"):
+        if node.proto.domain:
             raise node.unsupported(f"it belongs to the domain {node.proto.domain!r}")
         wanted.update(name for name in node.inputs if name)
         needed.append(node)
@@ -164,7 +165,7 @@ def _final(
     result = values[target]
     if not isinstance(result, Tensor):
         if result.dtype.kind != "f" or not np.isfinite(result).all():
-            raise ModelError(f"output {target!r} does not depend on the input and is no finite float")
+            raise ModelError(f"output {target!r} is a constant, and not of finite floats")
         result = build.constant(result)
     if result.size == 0:
         raise ModelError(f"output {target!r} has no entries")

@@ -109,5 +109,10 @@ def read_node(proto: Any, opset: int) -> Node:
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         attributes[attribute.name] = value
+    if proto.domain:
+        plain = type(proto)()
+        plain.CopyFrom(proto)
+        plain.domain = "" if proto.domain == "ai.onnx" else proto.domain
+        proto = plain
     name = proto.name or next((o for o in proto.output if o), "?")
     return Node(name, proto.op_type, opset, proto, attributes)

@@ -25,21 +25,24 @@ REFERENCE_ERRORS = (
     ValueError,
 )
 
-#: Operators whose result is computed when all inputs are constants.
-FOLDABLE = frozenset(
-    """Add And ArgMax ArgMin Cast Ceil Clip Concat Constant ConstantOfShape CumSum Div Equal Exp
+_FOLDED = """
+    Add And ArgMax ArgMin Cast Ceil Clip Concat Constant ConstantOfShape CumSum Div Equal Exp
     Expand Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual Identity Less
     LessOrEqual Log MatMul Max Min Mod Mul Neg NonZero Not OneHot Or Pad Pow Range Reciprocal
     ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round Scatter ScatterElements
     ScatterND Shape Sigmoid Sign Size Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile TopK
-    Transpose Trilu Unsqueeze Where Xor""".split()
-)
+    Transpose Trilu Unsqueeze Where Xor
+"""
+_ROUNDED = """
+    Add CumSum Div Exp Gemm Log MatMul Mul Pow Reciprocal ReduceMean ReduceProd ReduceSum Sigmoid
+    Softmax Sqrt Sub Sum Tanh
+"""
+
+#: Operators whose result is computed when all inputs are constants.
+FOLDABLE = frozenset(_FOLDED.split())
 
 #: Of these, those that compute with floats, and so round as the runtime does.
-ROUNDING = frozenset(
-    """Add CumSum Div Exp Gemm Log MatMul Mul Pow Reciprocal ReduceMean ReduceProd ReduceSum Sigmoid
-    Softmax Sqrt Sub Sum Tanh""".split()
-)
+ROUNDING = frozenset(_ROUNDED.split())
 
 
 def evaluate(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
@@ -155,5 +158,3 @@ def constant_value(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.n
     if not foldable(node):
         raise node.unsupported("on constants it is not among the operators that are folded")
     return evaluate(node, inputs)
-
-

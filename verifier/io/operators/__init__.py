@@ -1,7 +1,7 @@
 """The table of operators: one function each.
 
-A function takes the builder, the node, and the node's inputs (a ``Tensor`` where an input depends on
-the network's input, an array where it is constant, None where it is left out), and returns the
+A function takes the builder, the node, and the node's inputs (a ``Tensor`` where an input depends
+on the network's input, an array where it is constant, None where it is left out), and returns the
 node's outputs. It is called only if at least one input is a ``Tensor``.
 
 To add an operator: write its function in the file of its family, enter it below, and give it a case

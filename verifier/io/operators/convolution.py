@@ -102,9 +102,7 @@ def _apply(
     return build.linear(x, matrix, shape, spread)
 
 
-def _transposed_window(
-    node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]
-) -> Window:
+def _transposed_window(node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]) -> Window:
     """The window of the convolution that a ConvTranspose with this input shape is adjoint to."""
     rank = len(spatial)
     strides, dilations = per_axis(node, "strides", rank), per_axis(node, "dilations", rank)
@@ -129,7 +127,7 @@ def _transposed_window(
     else:
         begin, end = list(pads[:rank]), list(pads[rank:])
     output = tuple(full[d] - begin[d] - end[d] for d in range(rank))
-    if min(output, default=1) < 1 or min(begin + end, default=0) < 0:
+    if min(output, default=1) < 1:
         raise node.error(f"pads {(*begin, *end)} do not fit an output of {tuple(full)}")
     node.check_size(output)
     return Window(output, tuple(kernel), strides, dilations, tuple(begin), tuple(end), spatial)

@@ -140,9 +140,9 @@ def divide(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
 
 
 def batch_normalization(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
-    """Y = scale (X - mean) / sqrt(var + epsilon) + bias by channel, constants rounded to float64."""
+    """Y = scale (X - mean) / sqrt(var + epsilon) + bias by channel; constants are rounded."""
     if node.attributes.get("training_mode", 0):
-        raise node.unsupported("in training mode it depends on the whole batch; export in eval mode")
+        raise node.unsupported("training mode depends on the whole batch; export in eval mode")
     if node.opset < 9 and not node.attributes.get("spatial", 1):
         raise node.unsupported("only spatial=1 is supported")
     x = input_tensor(node, inputs[0])
@@ -154,7 +154,7 @@ def batch_normalization(build: Lowering, node: Node, inputs: list[Value]) -> lis
     channels = x.shape[1] if len(x.shape) > 1 else 1
     if any(v.shape != (channels,) for v in (scale, bias, mean, var)):
         raise node.error(f"needs constants of shape ({channels},), got {scale.shape}")
-    spread = var + np.longdouble(node.attributes.get("epsilon", 1e-5))
+    spread = var + np.longdouble(node.attributes.get("epsilon", np.float32(1e-5)))
     if (spread <= 0).any():
         raise node.error("variance + epsilon is not positive")
     factor = scale / np.sqrt(spread)

@@ -50,9 +50,9 @@ def _moved(build: Lowering, node: Node, inputs: list[Value], data: set[int]) -> 
 
 def identity(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     """Identity, and Dropout at inference."""
-    if node.operator == "Dropout" and len(inputs) > 2 and inputs[2] is not None:
-        if node.constant(inputs[2], "training_mode").any():
-            raise node.unsupported("in training mode it is random; export in eval mode")
+    training = inputs[2] if len(inputs) > 2 else None
+    if training is not None and node.constant(training, "training_mode").any():
+        raise node.unsupported("in training mode it is random; export in eval mode")
     return [input_tensor(node, inputs[0])]
 
 
@@ -95,16 +95,14 @@ def pad(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     for k, axis in enumerate(axes):
         width[axis] = (amounts[k], amounts[k + len(axes)])
     node.check_size([n + max(b, 0) + max(e, 0) for n, (b, e) in zip(x.shape, width, strict=True)])
-    cut = tuple(
-        slice(max(-b, 0), n - max(-e, 0)) for n, (b, e) in zip(x.shape, width, strict=True)
-    )
+    cut = tuple(slice(max(-b, 0), n - max(-e, 0)) for n, (b, e) in zip(x.shape, width, strict=True))
     grow = [(max(b, 0), max(e, 0)) for b, e in width]
     mode = attributes.get("mode", "constant")
     if mode not in ("constant", "reflect", "edge", "wrap"):
         raise node.error(f"mode {mode!r} is unknown")
     options = {"constant_values": x.size} if mode == "constant" else {}
     try:
-        positions = np.pad(x.positions()[cut], grow, mode=mode, **options)  # type: ignore[call-overload]
+        positions = np.pad(x.positions()[cut], grow, mode=mode, **options)
     except ValueError as problem:
         raise node.error(f"pads {amounts} do not fit shape {x.shape}: {problem}") from problem
     return [build.select([x, fill], positions)]
@@ -168,15 +166,13 @@ def _nearest(node: Node, length: int, value: float, is_scale: bool) -> np.ndarra
 
     if (is_scale and value == 1.0) or (not is_scale and value == length):
         return np.arange(length)
-    names = ("coordinate_transformation_mode", "nearest_mode")
-    options = {n: node.attributes[n] for n in names if n in node.attributes}
+    modes = ("coordinate_transformation_mode", "nearest_mode")
+    options = {n: node.attributes[n] for n in modes if n in node.attributes}
     if node.opset < 11 or node.operator == "Upsample":
         options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    proto = helper.make_node(
-        "Resize", ["x", "", "scales", "sizes"], ["y"], name=node.name, mode="nearest", **options
-    )
-    single = read_node(proto, max(node.opset, 13))
-    scales = np.array([value], dtype=np.float32) if is_scale else None
-    sizes = None if is_scale else np.array([int(value)])
-    (found,) = evaluate(single, [np.arange(float(length)), None, scales, sizes])
+    names = ["x", "", "scales"] if is_scale else ["x", "", "", "sizes"]
+    proto = helper.make_node("Resize", names, ["y"], name=node.name, mode="nearest", **options)
+    target = np.array([value], dtype=np.float32) if is_scale else np.array([int(value)])
+    feeds = [np.arange(float(length)), *([None] * (len(names) - 2)), target]
+    (found,) = evaluate(read_node(proto, max(node.opset, 13)), feeds)
     return np.round(found).astype(np.int64)

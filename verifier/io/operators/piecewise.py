@@ -17,7 +17,8 @@ def relu(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
 def leaky_relu(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     """X where X >= 0, alpha X elsewhere."""
     x = input_tensor(node, inputs[0])
-    return [build.leaky(x, np.full(x.size, float(node.attributes.get("alpha", 0.01))))]
+    slope = float(node.attributes.get("alpha", np.float32(0.01)))
+    return [build.leaky(x, np.full(x.size, slope))]
 
 
 def prelu(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
@@ -94,10 +95,9 @@ def _limit(node: Node, inputs: list[Value], slot: int, name: str) -> float | Non
         return None
     if np.isnan(value):
         raise node.error(f"{name} is NaN")
-    absent = value <= -np.finfo(np.float32).max if name == "min" else (
-        value >= np.finfo(np.float32).max
+    absent = (
+        value <= -np.finfo(np.float32).max if name == "min" else (value >= np.finfo(np.float32).max)
     )
     if not absent and np.isinf(value):
         raise node.error(f"{name} is {value}")
     return None if absent else float(value)
-

@@ -132,9 +132,7 @@ def _clamped(node: Node, window: Window, d: int) -> np.ndarray:
     return np.where(inside, index, first)
 
 
-def _tournament(
-    build: Lowering, x: Tensor, positions: np.ndarray
-) -> tuple[Tensor, np.ndarray]:
+def _tournament(build: Lowering, x: Tensor, positions: np.ndarray) -> tuple[Tensor, np.ndarray]:
     """The maximum over the last axis of ``positions``: a tensor, and where each maximum stands."""
     while positions.shape[-1] > 1:
         paired = positions.shape[-1] // 2 * 2

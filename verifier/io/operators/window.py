@@ -24,7 +24,7 @@ class Window:
     output: tuple[int, ...]
 
     def axis(self, d: int) -> np.ndarray:
-        """(output, kernel) positions along axis d; outside the input they are < 0 or >= its size."""
+        """(output, kernel) positions along axis d; < 0 or >= its size outside the input."""
         start = np.arange(self.output[d])[:, None] * self.strides[d] - self.begin[d]
         return start + np.arange(self.kernel[d])[None, :] * self.dilations[d]
 
@@ -39,7 +39,7 @@ class Window:
         return self.combined(axes)
 
     def combined(self, axes: Sequence[np.ndarray]) -> np.ndarray:
-        """(outputs, kernel size) flat positions from one index array an axis; -1 where one is -1."""
+        """(outputs, kernel size) flat positions from one array an axis; -1 where one is -1."""
         rank = len(self.kernel)
         flat = np.zeros((1,) * (2 * rank), dtype=np.int64)
         outside = np.zeros((1,) * (2 * rank), dtype=bool)
