@@ -225,3 +225,28 @@ def test_added_rows_read_the_outputs():
     for bound, inside in ((at - 1e-3, True), (at + 1e-3, False)):
         system = relaxation.with_rows(row, np.array([bound]))
         assert exactly_inside(system, values) is inside
+
+
+def test_cancelled_reduced_costs_are_paid_for():
+    # 1 - 10 · 0.1 is 0 in float64, but not for the 0.1 that a float64 is; the column is huge.
+    system = System(
+        sp.csr_array(np.array([[0.1]])),
+        (np.array([-(2.0**60)]), np.array([2.0**60])),
+        (np.array([0.0]), np.array([np.inf])),
+    )
+    cost, y = np.array([1.0]), np.array([10.0])
+    exact = exact_dual_bound(system, cost, y)
+    assert exact < -60
+    assert Fraction(safe_lower_bound(system, cost, y)) <= exact
+
+
+def test_the_sum_of_the_terms_is_paid_for():
+    # (2^53 + 2) + 1 - 2^53 is 3, and 4 in float64 from left to right.
+    system = System(
+        sp.csr_array((3, 1)),
+        (np.array([0.0]), np.array([0.0])),
+        (np.array([2.0**53 + 2, 1.0, -(2.0**53)]), np.full(3, np.inf)),
+    )
+    cost, y = np.zeros(1), np.ones(3)
+    assert exact_dual_bound(system, cost, y) == 3
+    assert safe_lower_bound(system, cost, y) <= 3

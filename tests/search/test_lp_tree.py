@@ -13,6 +13,8 @@ from tests import oracle
 from tests.engines import hard_problem
 from tests.strategies import random_instance
 from verifier.bounds.lp import relax
+from verifier.core.network import Layer, Network
+from verifier.core.property import Box, Case, LinearConstraint, Property
 from verifier.core.verdict import Proved, Refuted, Unknown, Witness
 from verifier.search import lp_tree
 from verifier.search.lp_tree import DualLeaf, RegionLeaf, Split, plausible
@@ -226,3 +228,18 @@ def test_implausible_points_are_no_witnesses(seed):
             witness = problem.candidate(x)
             if witness is not None:
                 assert any(plausible(problem, clause, x) for clause in problem.clauses)
+
+
+def test_points_that_float64_rounds_to_the_safe_side_stay_plausible():
+    rng, rounded = np.random.default_rng(0), 0
+    for _ in range(50):
+        weight = rng.normal(size=(1, 8))
+        network = Network((Layer(weight, rng.normal(size=1), np.array([False])),))
+        x = rng.normal(size=8)
+        clause = (LinearConstraint(((0, Fraction(1)),), network.exact(x)[0]),)
+        case = Case(Box(tuple(x), tuple(x)), (clause,))
+        (problem,) = problems(network, Property((case,), 8, 1))
+        assert problem.candidate(x) is not None
+        assert plausible(problem, problem.clauses[0], x)
+        rounded += bool(problem.margins(network.float64(x)[None])[0, 0] < 0)
+    assert rounded >= 5

@@ -6,10 +6,16 @@ to be a counterexample; otherwise Unknown.
 
 from __future__ import annotations
 
-from verifier.bounds.interval import Bounds, interval_bounds
-from verifier.bounds.lp import relax
+from verifier.bounds.interval import Bounds
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict
-from verifier.search.lp_tree import ClauseLp, ClauseTree, DualLeaf, LpEvidence, witness_at
+from verifier.search.lp_tree import (
+    ClauseLp,
+    ClauseTree,
+    DualLeaf,
+    LpEvidence,
+    relaxed,
+    witness_at,
+)
 from verifier.search.problem import Deadline, Problem
 
 
@@ -24,10 +30,8 @@ def run(problem: Problem, deadline: Deadline, bounds: list[Bounds] | None = None
     Returns:
         Proved with ``LpEvidence`` whose trees are single leaves, Refuted, or Unknown.
     """
-    if bounds is None:
-        bounds = interval_bounds(problem.network, *problem.box)
     try:
-        relaxation = relax(problem.network, problem.box, bounds)
+        bounds, relaxation = relaxed(problem, bounds)
     except OverflowError as error:
         return Unknown(str(error))
     trees, open_clause = [], None

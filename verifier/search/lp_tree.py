@@ -98,10 +98,8 @@ def run(
     Returns:
         Proved with ``LpEvidence``, Refuted with an exact witness, or Unknown with the reason.
     """
-    if bounds is None:
-        bounds = interval_bounds(problem.network, *problem.box)
     try:
-        relaxation = relax(problem.network, problem.box, bounds)
+        bounds, relaxation = relaxed(problem, bounds)
     except OverflowError as error:
         return Unknown(str(error))
     regions = Regions(problem, relaxation.unstable, bounds)
@@ -118,6 +116,18 @@ def run(
         trees.append(outcome)
     evidence = LpEvidence(problem.case, tuple(bounds), tuple(trees))
     return Proved(evidence, {"nodes": float(nodes)})
+
+
+def relaxed(problem: Problem, bounds: list[Bounds] | None) -> tuple[list[Bounds], Relaxation]:
+    """The given bounds, or interval bounds, with the triangle relaxation that they make.
+
+    Raises:
+        OverflowError: a bound is not finite.
+    """
+    if bounds is None:
+        with np.errstate(all="ignore"):
+            bounds = interval_bounds(problem.network, *problem.box)
+    return bounds, relax(problem.network, problem.box, bounds)
 
 
 def slack_scale(relaxation: Relaxation, clause: Clause) -> float:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pulp
 
-from verifier.bounds.interval import Bounds, interval_bounds
-from verifier.bounds.lp import Relaxation, relax
+from verifier.bounds.interval import Bounds
+from verifier.bounds.lp import Relaxation
 from verifier.core.errors import SolverError
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
-from verifier.search.lp_tree import ClauseSearch, LpEvidence, slack_scale
+from verifier.search.lp_tree import ClauseSearch, LpEvidence, relaxed, slack_scale
 from verifier.search.problem import Clause, Deadline, Problem
 from verifier.search.region import Regions
 
@@ -31,6 +31,8 @@ SOLVERS = {
 
 #: Entries that HiGHS would refuse (1e15 by default) or drop (1e-9).
 _HIGHS_OPTIONS = {"large_matrix_value": float("inf"), "small_matrix_value": 1e-12}
+#: HiGHS' presolve does not look at the clock: 8 s at 400,000 entries, 0.5 s at 270,000.
+_PRESOLVE_ENTRIES = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +68,8 @@ def run(
         SolverError: the solver is not known or not installed.
     """
     check_installed(solver)
-    if bounds is None:
-        bounds = interval_bounds(problem.network, *problem.box)
     try:
-        relaxation = relax(problem.network, problem.box, bounds)
+        bounds, relaxation = relaxed(problem, bounds)
     except OverflowError as error:
         return Unknown(str(error))
     regions = Regions(problem, relaxation.unstable, bounds)
@@ -116,7 +116,7 @@ def ask(relaxation: Relaxation, clause: Clause, solver: str, deadline: Deadline)
         return MilpHint("not asked: time limit", None, None)
     model, columns, binaries = built
     name, _ = SOLVERS[solver]
-    options = _HIGHS_OPTIONS if solver == "highs" else {}
+    options = _options(solver, relaxation)
     limit = None if np.isinf(deadline.seconds) else max(deadline.left, 0.01)
     engine = pulp.getSolver(name, msg=False, timeLimit=limit, **options)
     try:
@@ -133,6 +133,14 @@ def ask(relaxation: Relaxation, clause: Clause, solver: str, deadline: Deadline)
     if not found or not (np.isfinite(values).all() and np.isfinite(active).all()):
         return MilpHint(status, None, None)
     return MilpHint(status, values, tuple(bool(v > 0.5) for v in active))
+
+
+def _options(solver: str, relaxation: Relaxation) -> dict[str, float | str]:
+    """What PuLP passes on to the solver."""
+    if solver != "highs":
+        return {}
+    large = relaxation.system.matrix.nnz > _PRESOLVE_ENTRIES
+    return {**_HIGHS_OPTIONS, "presolve": "off" if large else "choose"}
 
 
 def _witness(
