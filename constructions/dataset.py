@@ -223,7 +223,8 @@ def _digits(split: str) -> DataSet:
 
     bunch = load_digits()
     points = bunch.data.astype(np.uint8)
-    everything = DataSet(points, bunch.target, (8, 8), 10, "digits", Fraction(1, 16))
+    name = "digits" if split == "all" else f"digits:{split}"
+    everything = DataSet(points, bunch.target, (8, 8), 10, name, Fraction(1, 16))
     if split == "all":
         return everything
     middle = DIGITS_TRAINING

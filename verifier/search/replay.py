@@ -41,7 +41,7 @@ def replay(
     Args:
         witness: an exact witness of the property.
         prop: the property.
-        run: float32 inputs (n_inputs,) to float32 outputs (n_outputs,), as deployed.
+        run: float32 inputs (n_inputs,) to outputs (n_outputs,), as deployed.
 
     Returns:
         What came out, and whether it is unsafe, compared exactly (outputs that are not finite never
@@ -50,7 +50,7 @@ def replay(
     point = round_into(prop.cases[witness.case].box, witness.x)
     if point is None:
         return None
-    y = np.asarray(run(point), dtype=np.float32).ravel()
+    y = np.asarray(run(point), dtype=np.float64).ravel()  # exact, whatever the model's type
     finite = bool(np.isfinite(y).all())
     violated = finite and prop.violation(fractions(point), fractions(y)) is not None
     return Replay(tuple(float(v) for v in point), tuple(float(v) for v in y), violated)

@@ -1,0 +1,241 @@
+"""What ``relucid certify`` does once its arguments are understood."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from constructions.dataset import DataSet, load_dataset
+from relucid import report
+from relucid.pictures import planes, png
+from relucid.progress import Reporter
+from relucid.runs import Ball, Options, Outcome, check_data, open_model, run_data, run_property
+from verifier.core.errors import DataError, ExportError
+from verifier.core.files import write_atomic
+from verifier.core.verdict import Refuted
+from verifier.io.onnx import Model
+from verifier.io.vnnlib import counterexample_text, read_property
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where results go beside stdout.
+
+    Args:
+        out: results file (.json or .csv), or None.
+        counterexample: file (one property) or folder (data set) for witnesses, or None.
+        picture: PNG file, or None.
+        json: whether stdout gets JSON.
+    """
+
+    out: Path | None
+    counterexample: Path | None
+    picture: Path | None
+    json: bool
+
+    def check(self) -> None:
+        """Find out before the work, not after it, that a result has no place to go.
+
+        Raises:
+            ExportError: a folder is missing or unwritable, or an ending is unknown.
+        """
+        if self.out is not None and self.out.suffix not in (".json", ".csv"):
+            raise ExportError(f"{self.out}: results are written as .json or .csv")
+        if self.picture is not None and self.picture.suffix != ".png":
+            raise ExportError(f"{self.picture}: pictures are written as .png")
+        for path in (self.out, self.counterexample, self.picture):
+            if path is not None and not path.absolute().parent.is_dir():
+                raise ExportError(f"{path}: the folder {path.absolute().parent} does not exist")
+        for path in (self.out, self.picture):
+            if path is not None and path.is_dir():
+                raise ExportError(f"{path}: is a folder, expected a file")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Which balls of which data set.
+
+    Args:
+        data: name or path of the set.
+        eps: radius.
+        clip: range of a coordinate, or None for the default.
+        default_clip: whether pictures with values in [0, 1] are clipped to that.
+        exact_center: see ``Ball``.
+        index: the only point, or None.
+        start: first point.
+        limit: most points, or None.
+    """
+
+    data: str
+    eps: Fraction
+    clip: tuple[Fraction, Fraction] | None
+    default_clip: bool
+    exact_center: bool
+    index: int | None
+    start: int
+    limit: int | None
+
+    def ball(self, data: DataSet) -> Ball:
+        """The ball for this data set."""
+        clip = self.clip
+        if clip is None and self.default_clip and data.is_image:
+            clip = (Fraction(0), Fraction(1))
+        return Ball(self.eps, clip, self.exact_center)
+
+    def indices(self, data: DataSet) -> range:
+        """The chosen points.
+
+        Raises:
+            DataError: the set has no such point.
+        """
+        if self.index is not None:
+            first, stop = self.index, self.index + 1
+        else:
+            first = self.start
+            stop = len(data) if self.limit is None else min(len(data), first + self.limit)
+        if first >= len(data):
+            raise DataError(
+                f"{data.name}: no point {first}, the set has {len(data)} (0..{len(data) - 1})"
+            )
+        return range(first, stop)
+
+
+def certify_property(
+    model_name: str, path: Path, options: Options, targets: Targets, started: float
+) -> None:
+    """Decide one VNN-LIB file and report.
+
+    Args:
+        model_name: ONNX file or bundled model.
+        path: the property.
+        options: how to search; loading counts toward the time limit.
+        targets: where to write.
+        started: ``time.monotonic()`` at the start of the command.
+    """
+    targets.check()
+    if targets.counterexample is not None and targets.counterexample.is_dir():
+        raise ExportError(f"{targets.counterexample}: is a folder, expected a file")
+    model = open_model(model_name)
+    network = model.network
+    file = read_property(path, n_inputs=network.n_inputs, n_outputs=network.n_outputs)
+    left = max(0.001, options.timeout - (time.monotonic() - started))
+    with Reporter(1) as reporter:
+        outcome = run_property(
+            model, file.prop, str(path), replace(options, timeout=left), reporter
+        )
+    record = report.record(
+        outcome, model_name, model.sha256, property_sha256=file.sha256, engine=options.engine
+    )
+    if targets.counterexample is not None and isinstance(outcome.verdict, Refuted):
+        tensors = (file.input, file.output) if file.version == "2.0" else None
+        text = counterexample_text(outcome.verdict.witness, file.version, tensors=tensors)
+        write_atomic(targets.counterexample, text.encode())
+    _write_out(targets, record)
+    _print_notes(model)
+    if targets.json:
+        sys.stdout.write(report.json_text(record))
+    else:
+        print("\n".join(report.property_lines(outcome)))
+
+
+def certify_data(model_name: str, samples: Samples, options: Options, targets: Targets) -> None:
+    """Decide the balls around points of a data set and report."""
+    targets.check()
+    model = open_model(model_name)
+    data = load_dataset(samples.data, default_split="test")
+    indices, ball = samples.indices(data), samples.ball(data)
+    check_data(model, data, indices)
+    if targets.picture is not None and planes(data.shape) is None:
+        raise DataError(f"{data.name}: points of shape {data.shape} are no pictures")
+    outcomes: list[Outcome] = []
+    try:
+        with Reporter(len(indices)) as reporter:
+            for outcome in run_data(model, data, indices, ball, options, reporter):
+                outcomes.append(outcome)
+    except KeyboardInterrupt:
+        if outcomes and not targets.json:
+            _print_table(outcomes, data, f"interrupted after {len(outcomes)} of {len(indices)}")
+        raise
+    more = {"data": samples.data, "eps": str(ball.eps), "clip": _clip_text(ball)}
+    records = [
+        report.record(o, model_name, model.sha256, **more, engine=options.engine) for o in outcomes
+    ]
+    _write_witnesses(targets, outcomes)
+    _write_picture(targets, outcomes, data)
+    _write_out(targets, records)
+    _print_notes(model)
+    if targets.json:
+        sys.stdout.write(report.json_text(records))
+    else:
+        _print_table(outcomes, data, _title(model_name, data, ball))
+
+
+def _title(model_name: str, data: DataSet, ball: Ball) -> str:
+    """What the table is about."""
+    clip = "" if ball.clip is None else f" cut to [{ball.clip[0]}, {ball.clip[1]}]"
+    center = "exact values" if ball.exact_center else "float32 values"
+    return f"{model_name} on {data.name}: ℓ∞ balls of radius {ball.eps} around {center}{clip}"
+
+
+def _clip_text(ball: Ball) -> list[str] | None:
+    """The clip range for machines."""
+    return None if ball.clip is None else [str(v) for v in ball.clip]
+
+
+def _print_table(outcomes: Sequence[Outcome], data: DataSet, title: str) -> None:
+    """Title, a line a sample, accuracies, one refuted sample as a picture."""
+    lines = [title, "", *report.data_table(outcomes), "", *report.Accuracy.of(outcomes).lines()]
+    chosen = report.shown(outcomes)
+    if chosen is not None:
+        picture = report.picture_lines(chosen, data.shape)
+        lines += ["", *picture] if picture else []
+    print("\n".join(lines))
+
+
+def _print_notes(model: Model) -> None:
+    """What the importer had to say, on stderr."""
+    for note in model.network.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _write_out(targets: Targets, records: dict[str, Any] | list[dict[str, Any]]) -> None:
+    """The results file."""
+    if targets.out is None:
+        return
+    if targets.out.suffix == ".json":
+        text = report.json_text(records)
+    else:
+        text = report.csv_text(records if isinstance(records, list) else [records])
+    write_atomic(targets.out, text.encode())
+
+
+def _write_witnesses(targets: Targets, outcomes: Sequence[Outcome]) -> None:
+    """INDEX.txt for each refuted sample."""
+    if targets.counterexample is None:
+        return
+    targets.counterexample.mkdir(exist_ok=True)
+    for outcome in outcomes:
+        if isinstance(outcome.verdict, Refuted):
+            text = counterexample_text(outcome.verdict.witness)
+            write_atomic(targets.counterexample / f"{outcome.index}.txt", text.encode())
+
+
+def _write_picture(targets: Targets, outcomes: Sequence[Outcome], data: DataSet) -> None:
+    """The PNG of one refuted sample; a note if there is none."""
+    if targets.picture is None:
+        return
+    chosen = report.shown(outcomes)
+    if chosen is None or chosen.center is None or not isinstance(chosen.verdict, Refuted):
+        print("note: nothing was refuted, so no picture was written", file=sys.stderr)
+        return
+    titles = (
+        f"sample {chosen.index}: {data.label_name(chosen.label or 0)}",
+        f"classified {data.label_name(report.broken_by(chosen))}",
+        "change",
+    )
+    write_atomic(targets.picture, png(chosen.center, chosen.verdict.witness.x, data.shape, titles))
