@@ -71,19 +71,25 @@ def random_point(rng: np.random.Generator, box: Box) -> tuple[Fraction, ...]:
 
 
 def random_constraint(
-    rng: np.random.Generator, network: Network, box: Box, points: int = 12
+    rng: np.random.Generator,
+    network: Network,
+    box: Box,
+    *,
+    mixes_inputs: bool = False,
+    points: int = 12,
 ) -> LinearConstraint:
     """A constraint whose threshold lies near the largest value seen at some points.
 
     One in three is met with equality at the best of these points.
     """
-    n = network.n_outputs
+    n = network.n_outputs + (network.n_inputs if mixes_inputs else 0)
     chosen = rng.permutation(n)[: int(rng.integers(1, n + 1))]
     terms = tuple((int(i), Fraction(int(rng.choice([-2, -1, 1, 2])), 2)) for i in sorted(chosen))
     values = []
     for _ in range(points):
-        y = network.exact(random_point(rng, box))
-        values.append(sum((c * y[i] for i, c in terms), start=Fraction(0)))
+        x = random_point(rng, box)
+        seen = network.exact(x) + x
+        values.append(sum((c * seen[i] for i, c in terms), start=Fraction(0)))
     best, spread = max(values), max(values) - min(values)
     shift = Fraction(int(rng.integers(-6, 11)), 16) if rng.random() < 2 / 3 else Fraction(0)
     bound = best + shift * (spread + Fraction(1, 8))
@@ -91,18 +97,22 @@ def random_constraint(
 
 
 def random_property(rng: np.random.Generator, network: Network, *, max_cases: int = 1) -> Property:
-    """Boxes with disjunctions of conjunctions of strict and other constraints."""
-    cases = []
+    """Boxes with disjunctions of conjunctions of strict and other constraints.
+
+    One in five has constraints that read inputs beside outputs.
+    """
+    cases, mixes = [], bool(rng.random() < 0.2)
     for _ in range(int(rng.integers(1, max_cases + 1))):
         box = random_box(rng, network.n_inputs)
         clauses = tuple(
             tuple(
-                random_constraint(rng, network, box) for _ in range(int(rng.choice([1, 1, 2, 3])))
+                random_constraint(rng, network, box, mixes_inputs=mixes)
+                for _ in range(int(rng.choice([1, 1, 2, 3])))
             )
             for _ in range(int(rng.choice([1, 1, 2, 3])))
         )
         cases.append(Case(box, clauses))
-    return Property(tuple(cases), network.n_inputs, network.n_outputs)
+    return Property(tuple(cases), network.n_inputs, network.n_outputs, mixes_inputs=mixes)
 
 
 def random_instance(seed: int, *, max_cases: int = 1) -> tuple[Network, Property]:

@@ -37,6 +37,7 @@ def test_the_instances_have_all_kinds():
     assert sum(0 < layer.n_relu < layer.n_out for layer in layers) >= 50
     assert sum(len(clause) > 1 for clause in clauses) >= 50
     assert sum(len(prop.cases[0].clauses) > 1 for _, prop, _ in truths()) >= 50
+    assert sum(prop.mixes_inputs for _, prop, _ in truths()) >= 30
     assert {c.strict for clause in clauses for c in clause} == {True, False}
 
 

@@ -85,7 +85,7 @@ def test_the_model_contains_every_exact_run_of_the_network(rng):
                 )
         for d, (k, i) in zip(binaries, relaxation.unstable, strict=True):
             values[d.name] = Fraction(int(trace[k][0][i] > 0))
-        slack = [c.slack(problem.source[0].exact(x)) for c in clause_of(problem)]
+        slack = [c.slack(problem.network.exact(x)) for c in clause_of(problem)]
         unsatisfied = sum(not holds(c, values) for c in model.constraints())
         # Only the clause's own rows may fail, and only at a point that is not unsafe.
         assert unsatisfied <= sum(s < 0 for s in slack)
