@@ -62,13 +62,16 @@ def read_query(
             products of variables), or sizes that do not fit the network; with the line, and
             the column where the package tells it.
     """
-    _check_depth(text, name)
+    _check_before_parsing(text, name)
     import vnnlib
 
     try:
         query = vnnlib.parse_query_string(text)
     except vnnlib.VNNLibException as problem:
         _fail(name, *_located(str(problem)))
+    except (IndexError, ValueError, RuntimeError) as problem:
+        # Numbers beyond 64 bits and half characters pass through its C++ code like this.
+        _fail(name, "", f"the vnnlib package cannot parse this text ({problem})")
     if len(query.networks) != 1:
         _fail(
             name, "", f"exactly one network is supported, this file declares {len(query.networks)}"
@@ -89,18 +92,26 @@ def _fail(name: str, place: str, message: str) -> NoReturn:
     raise PropertyError(f"{name}:{place}{':' if place else ''} {message}")
 
 
-def _check_depth(text: str, name: str) -> None:
-    """Refuse parentheses nested deeper than the package's recursive parser can be trusted with."""
+def _check_before_parsing(text: str, name: str) -> None:
+    """Refuse what the package would crash on or read as something else.
+
+    Its parser is recursive, so parentheses may not nest too deeply; and in brackets it reads the
+    number 1.5 as 1.
+    """
     depth = 0
-    for match in re.finditer(r";[^\n]*|[()]|\n", text):
-        if match.group() == "(":
-            depth += 1
-            if depth > MAX_DEPTH:
-                line = text.count("\n", 0, match.start()) + 1
-                column = match.start() - text.rfind("\n", 0, match.start())
-                _fail(name, f"{line}:{column}", f"parentheses are nested deeper than {MAX_DEPTH}")
-        elif match.group() == ")":
-            depth -= 1
+    for match in re.finditer(r";[^\n]*|[()]|\[[^\]]*\]?", text):
+        token = match.group()
+        if token[0] == "[" and not re.fullmatch(r"\[\s*(\d+\s*(,\s*\d+\s*)*)?\]", token, re.ASCII):
+            _fail(name, _place(text, match.start()), f"expected [i,j,...], found {token[:30]!r}")
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        if depth > MAX_DEPTH:
+            message = f"parentheses are nested deeper than {MAX_DEPTH}"
+            _fail(name, _place(text, match.start()), message)
+
+
+def _place(text: str, offset: int) -> str:
+    """line:column of an offset."""
+    return f"{text.count(chr(10), 0, offset) + 1}:{offset - text.rfind(chr(10), 0, offset)}"
 
 
 def _located(message: str) -> tuple[str, str]:
