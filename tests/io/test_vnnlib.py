@@ -324,6 +324,14 @@ def test_gzip_and_hash_are_of_the_text(tmp_path):
     assert load_property(plain, n_inputs=2, n_outputs=2) == first.prop
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_comment_ends_with_its_line_however_lines_end(end):
+    for text, extra in ((BOX1, "(assert (>= Y_0 0.5))"), (BOX2, "(assert (>= Y[0,0] 0.5))")):
+        lines = f"{text}\n; a comment\n{extra}\n; (assert false)\n".replace("\n", end)
+        (case,) = parse_property(lines, n_inputs=2, n_outputs=2).prop.cases
+        assert case.clauses[0][0].bound == Fraction(1, 2)
+
+
 def test_version_2_numbers_tensors_in_row_major_order():
     head = HEAD2.replace("[1,2]", "[2,3]")
     bounds = "".join(

@@ -79,6 +79,9 @@ def parse_property(
     Raises:
         PropertyError: with ``name``, and line and column where there is one.
     """
+    digest = sha256 or hashlib.sha256(text.encode()).hexdigest()
+    # A comment ends with its line, also where lines end in a carriage return.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     version = _version(text)
     if version == "1.0":
         formulas = read_formulas(text, n_inputs=n_inputs, n_outputs=n_outputs, name=name)
@@ -91,7 +94,6 @@ def parse_property(
         prop = normalise(formulas, n_inputs=n_inputs, n_outputs=n_outputs, name=Path(name).name)
     except PropertyError as error:
         raise PropertyError(f"{name}: {error}") from error
-    digest = sha256 or hashlib.sha256(text.encode()).hexdigest()
     return PropertyFile(prop, version, digest, source, target)
 
 
