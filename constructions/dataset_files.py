@@ -75,7 +75,7 @@ def read_folder(path: Path, split: str) -> DataSet:
     chosen = (
         [parts[split]] if split in parts else [parts[k] for k in ("train", "test") if k in parts]
     )
-    return _joined(str(path), chosen)
+    return _joined(f"{path}:{split}" if split in parts else str(path), chosen)
 
 
 def _joined(name: str, parts: list[list[tuple[Path, Path]]]) -> DataSet:
