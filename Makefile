@@ -17,7 +17,7 @@ TEST := $(VENV)/.stamp-test
 LINT := $(VENV)/.stamp-lint
 MODELS := $(VENV)/.stamp-models
 
-.PHONY: help demo install test test-slow lint format bench vnncomp-folder models lock clean
+.PHONY: help demo install test test-slow lint format bench vnncomp-folder models docs lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make lint       formatter, linter, types, import directions'
 	@echo 'make bench VNNCOMP=FOLDER    run a VNN-COMP set, write results.csv'
 	@echo 'make models     train the bundled models again (installs Torch)'
+	@echo 'make docs       run the commands that the guide prints, write their output into it'
 	@echo 'make lock       pin the versions that are installed now'
 
 demo: $(CORE)
@@ -62,6 +63,9 @@ vnncomp-folder:
 
 models: $(MODELS)
 	@$(BIN)/python data/train_models.py
+
+docs: $(CORE)
+	@$(BIN)/python docs/refresh.py
 
 lock: $(TEST) $(LINT) $(MODELS)
 	@$(BIN)/python requirements/lock.py

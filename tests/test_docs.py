@@ -1,5 +1,6 @@
 """What the guide says is there, is there."""
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -75,3 +76,17 @@ def test_printed_commands_are_understood(page, line):
     command = commands()[name]
     context = command.make_context(name, rest, resilient_parsing=False)
     assert context.args == []
+
+
+def without_times(page: str) -> str:
+    """The page without what differs from run to run: seconds, and the widths of their columns."""
+    return re.sub(r"[ -]+", " ", re.sub(r"\d+\.\d+", "#", page))
+
+
+@pytest.mark.slow
+def test_printed_output_is_what_the_commands_print(tmp_path):
+    refresh = importlib.import_module("refresh")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    for page in refresh.PAGES:
+        text = page.read_text()
+        assert without_times(refresh.refreshed(text, tmp_path)) == without_times(text)
