@@ -1,0 +1,1 @@
+"""From a data set to a network that is robust on it by theorem."""

@@ -1,0 +1,1 @@
+"""Network and property in, verdict and evidence out."""

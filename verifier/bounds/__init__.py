@@ -1,0 +1,1 @@
+"""Rigorous bounds on what a network can output on a box."""

@@ -1,0 +1,182 @@
+"""Compiled inner loops of the backward linear bounds: one pass over (rows, neurons), no temporaries.
+
+Arrays named ``low``, ``high`` (pre-activation bounds) have one row for all queries or one row a query.
+The compiler may reorder sums (``reassoc``) and fuse multiply-adds (``contract``): the error bounds of
+``float_error`` hold for every order. It may not assume that NaN or infinity do not occur.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from verifier.bounds.float_error import TINY, UNIT
+
+FAST = {"reassoc", "contract", "nsz"}
+jit = numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+
+#: Slack that makes the chord's intercept an upper bound although its slope was rounded.
+CHORD = 8.0 * UNIT
+
+
+@jit
+def relu_backward(lam, relu, low, high, alpha, mult, bias, size, const, mag):  # type: ignore[no-untyped-def]
+    """Coefficients at activations a -> coefficients at pre-activations z, in place.
+
+    For unstable z in [lo, hi]: a >= alpha z, and a <= s z + t with s = hi / (hi - lo) and t rounded
+    up. ``mult`` holds the signed multiplier of a split constraint (sign of the split times beta >= 0);
+    it is subtracted from the coefficient of z. On return
+
+        lam_in . a  >=  lam_out . z + (const added)   up to the error that ``mag`` accounts for.
+
+    Args:
+        lam: (N, n) coefficients, overwritten.
+        relu: (n,) bool.
+        low, high: (1 | N, n).
+        alpha: (1 | N, n) slopes in [0, 1].
+        mult: (N, n), or (0, 0) if there are none.
+        bias: (n,) of the layer, added to const right away.
+        size: (n,) bound on |W||a| + |b|, for ``mag``.
+        const: (N,) running constant.
+        mag: (N,) running sum of the magnitudes of everything that was rounded.
+    """
+    rows, n = lam.shape
+    for i in range(rows):
+        k = i if low.shape[0] > 1 else 0
+        q = i if alpha.shape[0] > 1 else 0
+        total = 0.0
+        chord = 0.0
+        sizes = 0.0
+        for j in range(n):
+            v = lam[i, j]
+            if relu[j]:
+                lo = low[k, j]
+                hi = high[k, j]
+                if lo < 0.0:
+                    if hi <= 0.0:
+                        v = 0.0
+                    elif v >= 0.0:
+                        v = v * alpha[q, j]
+                    else:
+                        s = hi / (hi - lo)
+                        chord += v * (CHORD * hi - s * lo + TINY * (1.0 - lo))
+                        v = v * s
+            if mult.shape[0] > 0:
+                v = v - mult[i, j]
+            lam[i, j] = v
+            total += v * bias[j]
+            sizes += abs(v) * size[j]
+        const[i] += total + chord
+        mag[i] += sizes - chord
+
+
+@jit
+def concretise(lam, low, high, size, const, mag, value, point):  # type: ignore[no-untyped-def]
+    """Minimum of lam . x + const over the box [low, high], and a corner where it is attained.
+
+    Args:
+        lam: (N, n) coefficients at the input.
+        low, high: (1 | N, n) box.
+        size: (n,) bound on |x|.
+        const: (N,).
+        mag: (N,) running magnitudes.
+        value: (N,) output.
+        point: (N, n) output, the minimising corner.
+    """
+    rows, n = lam.shape
+    for i in range(rows):
+        k = i if low.shape[0] > 1 else 0
+        total = 0.0
+        sizes = 0.0
+        for j in range(n):
+            v = lam[i, j]
+            x = low[k, j] if v >= 0.0 else high[k, j]
+            point[i, j] = x
+            total += v * x
+            sizes += abs(v) * size[j]
+        value[i] = total + const[i]
+        mag[i] += sizes
+
+
+@jit
+def relu_forward(z, lam, relu, low, high, alpha, out):  # type: ignore[no-untyped-def]
+    """Forward through the relaxation that the backward pass chose: a = alpha z, or s z + t.
+
+    Args:
+        z: (N, n) pre-activations at the minimiser.
+        lam: (N, n) coefficients at a in the backward pass (their sign says which line was used).
+        relu, low, high, alpha: as in ``relu_backward``.
+        out: (N, n) activations.
+    """
+    rows, n = z.shape
+    for i in range(rows):
+        k = i if low.shape[0] > 1 else 0
+        q = i if alpha.shape[0] > 1 else 0
+        for j in range(n):
+            v = z[i, j]
+            if relu[j]:
+                lo = low[k, j]
+                hi = high[k, j]
+                if lo < 0.0:
+                    if hi <= 0.0:
+                        v = 0.0
+                    elif lam[i, j] >= 0.0:
+                        v = v * alpha[q, j]
+                    else:
+                        v = (v - lo) * (hi / (hi - lo))
+            out[i, j] = v
+
+
+@jit
+def adam_slopes(z, lam, relu, low, high, alpha, first, second, rate, step):  # type: ignore[no-untyped-def]
+    """One Adam ascent step on the slopes: d bound / d alpha_j = max(lam_j, 0) z_j.
+
+    Args:
+        z: (N, n) pre-activations at the minimiser.
+        lam: (N, n) coefficients at a.
+        alpha: (N, n), updated and kept in [0, 1].
+        first, second: (N, n) moment estimates, updated.
+        rate: step size.
+        step: number of this step, from 1.
+    """
+    rows, n = z.shape
+    c1 = 1.0 / (1.0 - 0.9**step)
+    c2 = 1.0 / (1.0 - 0.999**step)
+    for i in range(rows):
+        k = i if low.shape[0] > 1 else 0
+        for j in range(n):
+            if relu[j] and low[k, j] < 0.0 and high[k, j] > 0.0:
+                g = lam[i, j] * z[i, j] if lam[i, j] > 0.0 else z[i, j] * 0.0
+                m = first[i, j] * 0.9 + g * 0.1
+                s = second[i, j] * 0.999 + g * g * 0.001
+                first[i, j] = m
+                second[i, j] = s
+                v = alpha[i, j] + rate * (m * c1) / (np.sqrt(s * c2) + 1e-12)
+                alpha[i, j] = min(max(v, z[i, j] * 0.0), z[i, j] * 0.0 + 1.0)
+
+
+@jit
+def adam_multipliers(z, sign, mult, first, second, rate, step):  # type: ignore[no-untyped-def]
+    """One Adam ascent step on the split multipliers: d bound / d mult_j = -z_j, sign kept.
+
+    Args:
+        z: (N, n) pre-activations at the minimiser.
+        sign: (N, n) int8: +1 where z >= 0 was assumed, -1 where z <= 0, 0 elsewhere.
+        mult: (N, n) signed multipliers, updated.
+        first, second, rate, step: as in ``adam_slopes``.
+    """
+    rows, n = z.shape
+    c1 = 1.0 / (1.0 - 0.9**step)
+    c2 = 1.0 / (1.0 - 0.999**step)
+    for i in range(rows):
+        for j in range(n):
+            if sign[i, j] != 0:
+                g = -z[i, j]
+                m = first[i, j] * 0.9 + g * 0.1
+                s = second[i, j] * 0.999 + g * g * 0.001
+                first[i, j] = m
+                second[i, j] = s
+                v = mult[i, j] + rate * (m * c1) / (np.sqrt(s * c2) + 1e-12)
+                if v * sign[i, j] < 0.0:
+                    v = z[i, j] * 0.0
+                mult[i, j] = v

@@ -1,0 +1,330 @@
+"""Backward linear bounds (CROWN / DeepPoly) with optimised slopes and split multipliers.
+
+A query asks for a lower bound of  c · a_k + d  over a box and, possibly, over the part of it where
+some pre-activations have a given sign. Going back from layer k to the input, each ReLU is replaced
+by a line below (slope alpha in [0, 1], free) or the chord above, whichever the sign of its
+coefficient asks for (Zhang et al. 2018; Singh et al. 2019; multipliers: Wang et al. 2021). Many queries
+run as one batch.
+
+**Why a float64 result is rigorous.** The coefficients that the pass computes are taken as the
+exact definition of the next inequality. If lam' is the rounded lam W, then for every a with
+|a| <= A, lam W a >= lam' a - gamma_n |lam| (|W| A), and likewise for slopes, biases and the final
+sum. So one number per layer and neuron, size = |W| A + |b|, bounds the error of a whole pass as
+gamma · sum over layers of |lam| · size; that sum (``mag``) is carried along, one dot product a
+layer. A and size come from the bounds of the outermost box, and hold in every part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from verifier.bounds import kernels
+from verifier.bounds.float_error import UNIT, gamma
+from verifier.bounds.interval import Bounds, absolute, interval_bounds, relu_interval
+from verifier.core.network import Network
+
+_NO_MULTIPLIERS = np.zeros((0, 0))
+
+
+@dataclass(eq=False)
+class Queries:
+    """A batch of N lower-bound queries on rows · a_start + const.
+
+    Args:
+        start: the layer whose activations the rows speak of (0 is the input, k the k-th layer).
+        rows: (N, n_start).
+        const: (N,).
+        alpha: for layers 1..start (index 0..start-1) the lower slopes, (1 | N, n).
+        low, high: for the same layers pre-activation bounds, (1 | N, n).
+        box: input box, two arrays (1 | N, n_inputs).
+        mult: for the same layers signed split multipliers (N, n), or None.
+        sign: for the same layers the assumed signs, int8 (N, n); needed with ``mult``.
+    """
+
+    start: int
+    rows: np.ndarray
+    const: np.ndarray
+    alpha: list[np.ndarray]
+    low: list[np.ndarray]
+    high: list[np.ndarray]
+    box: tuple[np.ndarray, np.ndarray]
+    mult: list[np.ndarray] | None = None
+    sign: list[np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(eq=False)
+class Result:
+    """Lower bounds (N,), the minimising input corners (N, n_inputs), coefficients a layer."""
+
+    value: np.ndarray
+    point: np.ndarray
+    lam: list[np.ndarray]
+
+
+class Backward:
+    """Backward passes through one network on one outermost box.
+
+    Args:
+        network: a float network.
+        lower, upper: the outermost box, float64 (n_inputs,).
+        bounds: rigorous pre-activation bounds on that box for a prefix of the layers, as far as known;
+            interval bounds fill the rest.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        lower: np.ndarray,
+        upper: np.ndarray,
+        bounds: list[Bounds] | None = None,
+    ) -> None:
+        self.network = network
+        self.lower, self.upper = lower, upper
+        self.weights = [layer.weight for layer in network.layers]
+        self.relu = [layer.relu for layer in network.layers]
+        self.bias = [layer.bias for layer in network.layers]
+        widest = max(network.n_inputs, *(layer.n_out for layer in network.layers))
+        self._gamma = gamma(widest + 4 * network.depth)
+        self.set_bounds(bounds or interval_bounds(network, lower, upper))
+
+    def set_bounds(self, bounds: list[Bounds]) -> None:
+        """Use these pre-activation bounds of the outermost box for the rounding-error terms."""
+        self.bounds = list(bounds)
+        largest = np.maximum(np.abs(self.lower), np.abs(self.upper))
+        self.input_size = largest
+        self.size: list[np.ndarray] = []
+        for layer, (low, high) in zip(self.network.layers, self.bounds, strict=True):
+            size = (absolute(layer.weight) @ largest + np.abs(layer.bias)) * (1 + 2 * self._gamma)
+            self.size.append(size)
+            low, high = relu_interval(layer, low, high)
+            largest = np.maximum(np.abs(low), np.abs(high))
+        total = 1.0 + float(self.input_size.sum()) + sum(float(s.sum()) for s in self.size)
+        # Products that underflow lose at most 2^-1074 each; there are far fewer than 2^60 of them.
+        self._underflow = 2.0**-1000 * total
+
+    def run(self, q: Queries, keep: bool = False) -> Result:
+        """One backward pass.
+
+        Args:
+            q: the queries.
+            keep: whether to keep every layer's coefficients at its activations (for gradients).
+
+        Returns:
+            rigorous lower bounds; -inf where an overflow made a bound meaningless.
+        """
+        n = len(q)
+        lam = q.rows
+        const, mag = q.const.copy(), np.abs(q.const)
+        kept: list[np.ndarray] = []
+        for j in range(q.start - 1, -1, -1):
+            lam = lam.copy() if (keep or lam is q.rows) else lam
+            if keep:
+                kept.append(lam.copy())
+            mult = _NO_MULTIPLIERS if q.mult is None else q.mult[j]
+            kernels.relu_backward(
+                lam, self.relu[j], q.low[j], q.high[j], q.alpha[j], mult, self.bias[j],
+                self.size[j], const, mag,
+            )  # fmt: skip
+            lam = _times(lam, self.weights[j])
+        value, point = np.empty(n), np.empty((n, self.network.n_inputs))
+        kernels.concretise(lam, *q.box, self.input_size, const, mag, value, point)
+        value -= self._gamma * mag + self._underflow
+        value -= np.abs(value) * (4 * UNIT)
+        value[~np.isfinite(value)] = -np.inf
+        return Result(value, point, kept[::-1])
+
+    def optimise(
+        self,
+        q: Queries,
+        iterations: int,
+        *,
+        rate: float = 0.25,
+        decay: float = 0.9,
+        enough: np.ndarray | float = np.inf,
+        start_values: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Raise the bounds by projected Adam steps on slopes and multipliers.
+
+        The queries' ``alpha`` (which must have N rows) and ``mult`` are moved to the best values found.
+
+        Args:
+            q: the queries.
+            iterations: number of steps.
+            rate: first step size; multiplied by ``decay`` each step.
+            enough: (N,) or scalar; a query stops counting once its bound exceeds this.
+
+        Returns:
+            (best bounds (N,), the minimising corner of the last pass (N, n_inputs)).
+        """
+        best = np.full(len(q), -np.inf)
+        best_alpha = [a.copy() for a in q.alpha]
+        best_mult = None if q.mult is None else [m.copy() for m in q.mult]
+        moments = [(np.zeros_like(a), np.zeros_like(a)) for a in q.alpha]
+        moments_mult = None if q.mult is None else [(np.zeros_like(m), np.zeros_like(m)) for m in q.mult]
+        point = np.empty((len(q), self.network.n_inputs))
+        for step in range(1, iterations + 2):
+            result = self.run(q, keep=step <= iterations)
+            better = result.value > best
+            best[better] = result.value[better]
+            point = result.point
+            for a, b in zip(best_alpha, q.alpha, strict=True):
+                a[better] = b[better]
+            if best_mult is not None and q.mult is not None:
+                for a, b in zip(best_mult, q.mult, strict=True):
+                    a[better] = b[better]
+            if step > iterations or (best > enough).all():
+                break
+            self._ascend(q, result, moments, moments_mult, rate, step)
+            rate *= decay
+        for a, b in zip(q.alpha, best_alpha, strict=True):
+            a[...] = b
+        if best_mult is not None and q.mult is not None:
+            for a, b in zip(q.mult, best_mult, strict=True):
+                a[...] = b
+        return best, point
+
+    def _ascend(
+        self,
+        q: Queries,
+        result: Result,
+        moments: list[tuple[np.ndarray, np.ndarray]],
+        moments_mult: list[tuple[np.ndarray, np.ndarray]] | None,
+        rate: float,
+        step: int,
+    ) -> None:
+        """One gradient step: forward through the chosen lines from the minimiser."""
+        a = result.point
+        for j in range(q.start):
+            z = _forward(a, self.weights[j], self.bias[j])
+            if j + 1 < q.start:
+                a = np.empty_like(z)
+                kernels.relu_forward(
+                    z, result.lam[j], self.relu[j], q.low[j], q.high[j], q.alpha[j], a
+                )
+            kernels.adam_slopes(
+                z, result.lam[j], self.relu[j], q.low[j], q.high[j], q.alpha[j], *moments[j], rate,
+                step,
+            )  # fmt: skip
+            if q.mult is not None and q.sign is not None and moments_mult is not None:
+                kernels.adam_multipliers(z, q.sign[j], q.mult[j], *moments_mult[j], rate, step)
+
+
+def _times(lam: np.ndarray, weight: Any) -> np.ndarray:
+    """lam W for dense or sparse W, as a C-contiguous array."""
+    if sp.issparse(weight):
+        return np.ascontiguousarray((weight.T @ lam.T).T)
+    return np.asarray(lam @ weight)
+
+
+def _forward(a: np.ndarray, weight: Any, bias: np.ndarray) -> np.ndarray:
+    """a Wᵀ + b for a batch of rows."""
+    if sp.issparse(weight):
+        return np.ascontiguousarray((weight @ a.T).T) + bias
+    return np.asarray(a @ weight.T) + bias
+
+
+def default_slopes(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The usual first choice of lower slope: 1 where the upper end is the larger, else 0."""
+    return (high > -low).astype(np.float64)
+
+
+def layer_bounds(
+    engine: Backward,
+    layer: int,
+    bounds: list[Bounds],
+    box: tuple[np.ndarray, np.ndarray],
+    *,
+    iterations: int = 0,
+    chunk: int = 1024,
+) -> Bounds:
+    """Tighter pre-activation bounds of the neurons of one layer that are not yet known to be stable.
+
+    Args:
+        engine: backward engine of an outermost box that contains ``box``.
+        layer: index of the layer (0-based) whose pre-activations are bounded.
+        bounds: bounds of the layers before it, and present bounds of this one.
+        box: input box (n_inputs,), (n_inputs,).
+        iterations: slope-optimisation steps (0: the default slopes only).
+        chunk: queries a batch.
+
+    Returns:
+        (lower, upper) for the layer, never looser than ``bounds[layer]``.
+    """
+    low, high = (b.copy() for b in bounds[layer])
+    relu = engine.relu[layer]
+    wanted = np.flatnonzero(~relu | ((low < 0) & (high > 0)))
+    weight, bias = engine.weights[layer], engine.bias[layer]
+    previous = bounds[:layer]
+    for side, target in ((1.0, low), (-1.0, high)):
+        for first in range(0, len(wanted), chunk):
+            index = wanted[first : first + chunk]
+            # A neuron settled by the first side needs no second.
+            index = index[~relu[index] | ((low[index] < 0) & (high[index] > 0))]
+            if not len(index):
+                continue
+            rows = weight[index]
+            rows = side * (rows.toarray() if sp.issparse(rows) else rows)
+            q = queries(engine, layer, rows, side * bias[index], previous, box, own_slopes=iterations > 0)
+            if iterations:
+                enough = np.where(relu[index], 0.0, np.inf)
+                value, _ = engine.optimise(q, iterations, enough=enough)
+            else:
+                value = engine.run(q).value
+            target[index] = (
+                np.maximum(target[index], value) if side > 0 else np.minimum(target[index], -value)
+            )
+    return low, high
+
+
+def queries(
+    engine: Backward,
+    start: int,
+    rows: np.ndarray,
+    const: np.ndarray,
+    bounds: list[Bounds],
+    box: tuple[np.ndarray, np.ndarray],
+    *,
+    own_slopes: bool,
+) -> Queries:
+    """Queries that share the bounds of one box, with default slopes.
+
+    Args:
+        own_slopes: whether each query gets its own slopes (to optimise them) or all share one row.
+    """
+    low = [b[0][None, :] for b in bounds[:start]]
+    high = [b[1][None, :] for b in bounds[:start]]
+    alpha = [default_slopes(lo, hi) for lo, hi in zip(low, high, strict=True)]
+    if own_slopes:
+        alpha = [np.repeat(a, len(rows), axis=0) for a in alpha]
+    return Queries(
+        start, np.ascontiguousarray(rows), np.array(const, dtype=np.float64), alpha, low, high,
+        (box[0][None, :], box[1][None, :]),
+    )  # fmt: skip
+
+
+def root_bounds(
+    network: Network, lower: np.ndarray, upper: np.ndarray, *, iterations: int = 0
+) -> tuple[Backward, list[Bounds]]:
+    """Pre-activation bounds of every layer on a box: intervals, then backward bounds layer by layer.
+
+    Args:
+        network: a float network.
+        lower, upper: (n_inputs,) box.
+        iterations: slope-optimisation steps a layer.
+
+    Returns:
+        the engine, and rigorous bounds for every layer.
+    """
+    bounds = interval_bounds(network, lower, upper)
+    engine = Backward(network, lower, upper, bounds)
+    for k in range(1, network.depth):
+        bounds[k] = layer_bounds(engine, k, bounds, (lower, upper), iterations=iterations)
+    engine.set_bounds(bounds)
+    return engine, bounds

@@ -1,0 +1,1 @@
+"""The structures that every room shares: networks, properties, verdicts, exact numbers, errors."""

@@ -1,0 +1,1 @@
+"""Complete and incomplete searches for a verdict."""

@@ -1,0 +1,140 @@
+"""One door to all engines: which of them looks at a property, in which order, for how long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from verifier.core.network import Network
+from verifier.core.property import Property
+from verifier.core.verdict import Proved, Refuted, Replay, Unknown, Verdict, Witness
+from verifier.search.attack import attack
+from verifier.search.problem import Deadline, Problem, Progress, problems
+
+ENGINES = ("auto", "bab", "milp", "lp", "interval")
+
+
+def certify(
+    network: Network,
+    prop: Property,
+    *,
+    timeout: float = math.inf,
+    engine: str = "auto",
+    solver: str = "highs",
+    progress: Progress | None = None,
+    seed: int = 0,
+    replay: Callable[[Witness], Replay | None] | None = None,
+) -> Verdict:
+    """Prove that the network satisfies the property, or refute it, or say why neither was possible.
+
+    Args:
+        network: a float network.
+        prop: boxes and unsafe outputs; sizes must fit the network.
+        timeout: wall-clock seconds.
+        engine: ``auto`` (attack, then the branch and bound that suits the network, then exact linear
+            programs where rounding leaves the branch and bound undecided), ``bab`` (branch and bound alone,
+            complete), ``milp`` (a MILP solver whose answer is proved again), ``lp`` and ``interval``
+            (incomplete: Proved or Unknown; ``lp`` may meet a counterexample).
+        solver: the MILP solver: highs, cbc, scip or gurobi.
+        progress: told what is going on.
+        seed: for the attack's random starts.
+        replay: runs a witness in the deployed arithmetic; its answer is stored in the witness.
+
+    Returns:
+        Proved with one piece of evidence a case, Refuted with an exact witness, or Unknown.
+
+    Raises:
+        PropertyError: the property does not fit the network.
+        NetworkError: the network has no float64 form.
+        SolverError: the MILP solver is not installed.
+        ValueError: no such engine.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    deadline = Deadline(timeout)
+    if engine == "milp":
+        from verifier.search.milp import check_installed
+
+        check_installed(solver)
+    rng = np.random.default_rng(seed)
+    evidence, totals, unknown = [], {}, None
+    for problem in problems(network, prop):
+        if isinstance(problem, Witness):
+            verdict: Verdict = Refuted(problem)
+        elif deadline.passed:
+            verdict = Unknown("time limit reached")
+        else:
+            verdict = _decide(problem, deadline, engine, solver, progress, rng)
+        for key, value in verdict.statistics.items():
+            totals[key] = totals.get(key, 0.0) + value
+        if isinstance(verdict, Refuted):
+            witness = verdict.witness
+            if replay is not None:
+                witness = replace(witness, replay=replay(witness))
+            return Refuted(witness, totals)
+        if isinstance(verdict, Unknown):
+            # Another case may still be refuted, which is the stronger answer.
+            unknown = unknown or verdict
+        else:
+            evidence.append(verdict.evidence)
+    if unknown is not None:
+        return Unknown(unknown.reason, totals)
+    return Proved(tuple(evidence), totals)
+
+
+def _decide(
+    problem: Problem,
+    deadline: Deadline,
+    engine: str,
+    solver: str,
+    progress: Progress | None,
+    rng: np.random.Generator,
+) -> Verdict:
+    """One problem with one engine."""
+    if engine == "interval":
+        from verifier.search import interval
+
+        return interval.run(problem, deadline)
+    if engine in ("lp", "milp"):
+        from verifier.bounds.linear import root_bounds
+        from verifier.search import lp, milp
+
+        _, bounds = root_bounds(problem.network, *problem.box)
+        if engine == "lp":
+            return lp.run(problem, deadline, bounds=bounds)
+        return milp.run(problem, deadline, solver=solver, bounds=bounds)
+    if engine == "auto":
+        witness = attack(problem, deadline, rng=rng)
+        if witness is not None:
+            return Refuted(witness, {"attack": 1.0})
+    return _branch_and_bound(problem, deadline, engine, progress, rng)
+
+
+def _branch_and_bound(
+    problem: Problem,
+    deadline: Deadline,
+    engine: str,
+    progress: Progress | None,
+    rng: np.random.Generator,
+) -> Verdict:
+    """Split inputs where there are few, neurons otherwise."""
+    from verifier.search import input_split
+
+    if not input_split.suits(problem):
+        from verifier.search import branch_and_bound
+
+        return branch_and_bound.run(problem, deadline, progress)
+    if engine == "auto":
+        # Points are nearly free here, and many refutable properties fall to enough of them.
+        witness = attack(problem, deadline, restarts=2000, steps=40, rng=rng)
+        if witness is not None:
+            return Refuted(witness, {"attack": 1.0})
+    verdict = input_split.InputSplitSearch(problem).run(deadline, progress)
+    if isinstance(verdict, Unknown) and not deadline.passed and engine == "auto":
+        from verifier.search import lp_tree
+
+        return lp_tree.run(problem, deadline)
+    return verdict

@@ -1,0 +1,1 @@
+"""Thin wrappers around linear-programming solvers; what they answer is a hint."""
