@@ -142,8 +142,8 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
         UnsupportedOperatorError: a node has no exact piecewise linear form here.
     """
     path = Path(path)
-    proto, digest = read_model(path)
     try:
+        proto, digest = read_model(path)
         graph = read_graph(proto)
         points = sample_points(int(np.prod(graph.input_shape)), graph.double)
         build = Lowering(points, graph.single)
@@ -155,9 +155,11 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
         reason = f"{problem.reason} ({path})"
         raise UnsupportedOperatorError(problem.node, problem.operator, reason) from problem
     except (ModelError, NetworkError) as problem:
-        raise ModelError(f"{path}: {problem}") from problem
+        raise ModelError(_located(path, problem)) from problem
     except MemoryError as problem:
         raise ModelError(f"{path}: the network does not fit into memory") from problem
+    except UnicodeDecodeError as problem:
+        raise ModelError(f"{path}: a name in the model is not UTF-8 ({problem})") from problem
     if validate:
         note = _validated(path, proto, graph, network, output, points)
         network = replace(network, notes=(*network.notes, *note))
@@ -185,6 +187,12 @@ def _notes(build: Lowering, graph: Graph) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _located(path: Path, problem: Exception) -> str:
+    """The message, beginning with the file."""
+    text = str(problem)
+    return text if text.startswith(str(path)) else f"{path}: {text}"
+
+
 def _validated(
     path: Path, proto: Any, graph: Graph, network: Network, output: Tensor, points: np.ndarray
 ) -> tuple[str, ...]:
@@ -203,6 +211,5 @@ def _validated(
         session = Session(model, graph.input_shape, graph.double)
         note = compare(path, network, output, points, session)
     except ModelError as problem:
-        text = str(problem)
-        raise ModelError(text if text.startswith(str(path)) else f"{path}: {text}") from problem
+        raise ModelError(_located(path, problem)) from problem
     return () if note is None else (note,)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from verifier.core.errors import ModelError, UnsupportedOperatorError
-from verifier.io.lowering.node import MAX_ELEMENTS, Node, read_node
+from verifier.io.lowering.node import MAX_ELEMENTS, MAX_RANK, Node, read_node
 from verifier.io.lowering.reference import ROUNDING, constant_value, evaluate
 from verifier.io.lowering.tensor import Lowering, Tensor
 from verifier.io.operators import OPERATORS
@@ -78,8 +78,8 @@ def _input_type(value: Any) -> tuple[tuple[int, ...], bool]:
 
     kind = value.type.tensor_type.elem_type
     if kind not in (TensorProto.FLOAT, TensorProto.DOUBLE):
-        is_tensor = value.type.HasField("tensor_type")
-        name = TensorProto.DataType.Name(kind) if is_tensor else "no tensor type"
+        known = TensorProto.DataType.values()
+        name = TensorProto.DataType.Name(kind) if kind in known else f"number {kind}"
         raise ModelError(f"input {value.name!r} has type {name}, expected FLOAT or DOUBLE")
     if not value.type.tensor_type.HasField("shape"):
         raise ModelError(f"input {value.name!r} has no shape")
@@ -96,7 +96,7 @@ def _input_type(value: Any) -> tuple[tuple[int, ...], bool]:
                 "(only the first, the batch size, may be left open)"
             )
     total = math.prod(shape)
-    if min(shape, default=1) < 1 or total > MAX_ELEMENTS:
+    if min(shape, default=1) < 1 or len(shape) > MAX_RANK or total > MAX_ELEMENTS:
         raise ModelError(
             f"input {value.name!r} has shape {tuple(shape)}, expected 1 to {MAX_ELEMENTS} numbers"
         )
@@ -141,6 +141,8 @@ def lower(graph: Graph, build: Lowering) -> Tensor:
             break
         inputs = [_value(graph, values, node, name) if name else None for name in node.inputs]
         outputs = _apply(build, node, inputs)
+        for value in outputs:
+            node.check_size(value.shape)
         for name, value in zip(node.outputs, outputs, strict=False):
             if name:
                 values[name] = value
@@ -192,7 +194,7 @@ def decode(tensor: Any) -> np.ndarray:
     from onnx import numpy_helper
 
     total = math.prod(max(int(d), 0) for d in tensor.dims)
-    if min(tensor.dims, default=0) < 0 or total > 8 * MAX_ELEMENTS:
+    if min(tensor.dims, default=0) < 0 or len(tensor.dims) > MAX_RANK or total > 8 * MAX_ELEMENTS:
         raise ModelError(f"tensor {tensor.name!r} declares dimensions {list(tensor.dims)}")
     try:
         return np.asarray(numpy_helper.to_array(tensor))

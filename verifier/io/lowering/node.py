@@ -12,6 +12,8 @@ from verifier.core.errors import ModelError, UnsupportedOperatorError
 
 #: Entries of one tensor; the tensors of a network that can be verified are far smaller.
 MAX_ELEMENTS = 1 << 26
+#: Dimensions of one tensor; NumPy broadcasts no more.
+MAX_RANK = 32
 #: Nonzeros of one operator's matrix (12 bytes each).
 MAX_NONZEROS = 1 << 28
 
@@ -75,9 +77,19 @@ class Node:
             raise self.error(f"its {what} has integers that no float64 holds")
         return wide
 
+    def number(self, name: str, default: float) -> float:
+        """A float attribute; its default is meant as the float32 that the standard has."""
+        value = float(self.attributes.get(name, np.float32(default)))
+        if not np.isfinite(value):
+            raise self.error(f"attribute {name} is {value}")
+        return value
+
     def integers(self, value: Any, what: str) -> list[int]:
         """A constant input as a flat list of integers."""
-        return [int(v) for v in self.constant(value, what).ravel()]
+        array = self.constant(value, what)
+        if array.dtype.kind not in "iu":
+            raise self.error(f"its {what} has type {array.dtype}, expected integers")
+        return [int(v) for v in array.ravel()]
 
     def axis(self, rank: int, default: int) -> int:
         """The attribute ``axis`` as 0 <= axis <= rank."""
@@ -87,11 +99,13 @@ class Node:
         return axis + rank if axis < 0 else axis
 
     def check_size(self, shape: Sequence[int], limit: int = MAX_ELEMENTS) -> None:
-        """Refuse, before allocating, what is too large or has no entries.
+        """Refuse, before allocating, what is too large.
 
         Raises:
-            ModelError: more than ``limit`` entries.
+            ModelError: more than ``limit`` entries, or more than 32 dimensions.
         """
+        if len(shape) > MAX_RANK:
+            raise self.error(f"a tensor has {len(shape)} dimensions, limit {MAX_RANK}")
         total = 1
         for n in shape:
             total *= max(int(n), 0)

@@ -36,8 +36,6 @@ OPERATORS: dict[str, Operator] = {
     "Expand": moving.move,
     "Flatten": moving.move,
     "Gather": moving.move,
-    "GatherElements": moving.move,
-    "GatherND": moving.move,
     "Gemm": linear.gemm,
     "GlobalAveragePool": pooling.global_average_pool,
     "GlobalMaxPool": pooling.global_max_pool,

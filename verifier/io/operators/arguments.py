@@ -37,7 +37,7 @@ def broadcast_shape(node: Node, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     """
     try:
         shape = np.broadcast_shapes(*shapes)
-    except ValueError as problem:
+    except (RuntimeError, ValueError) as problem:
         listed = ", ".join(str(tuple(s)) for s in shapes)
         raise node.error(f"shapes {listed} cannot be broadcast together") from problem
     node.check_size(shape)

@@ -118,6 +118,8 @@ def _transposed_window(node: Node, spatial: tuple[int, ...], kernel: tuple[int, 
     ]
     if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
         wanted = [n * s for n, s in zip(spatial, strides, strict=True)]
+    if wanted is not None and len(wanted) not in (rank, rank + 2):
+        raise node.error(f"output_shape {list(wanted)} does not fit {rank} spatial axes")
     if wanted is not None:
         begin, end = [], []
         for total in (n - int(w) for n, w in zip(full, list(wanted)[-rank:], strict=True)):
@@ -129,5 +131,6 @@ def _transposed_window(node: Node, spatial: tuple[int, ...], kernel: tuple[int, 
     output = tuple(full[d] - begin[d] - end[d] for d in range(rank))
     if min(output, default=1) < 1:
         raise node.error(f"pads {(*begin, *end)} do not fit an output of {tuple(full)}")
+    node.check_size((*spatial, *kernel), MAX_NONZEROS)
     node.check_size(output)
     return Window(output, tuple(kernel), strides, dilations, tuple(begin), tuple(end), spatial)

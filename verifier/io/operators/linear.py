@@ -25,8 +25,7 @@ def matmul(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
 
 def gemm(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     """Y = alpha A' B' + beta C, A' and B' transposed where asked; A or B is constant."""
-    alpha = float(node.attributes.get("alpha", 1.0))
-    beta = float(node.attributes.get("beta", 1.0))
+    alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
     flips = [bool(node.attributes.get(name, 0)) for name in ("transA", "transB")]
     tensor_left = isinstance(inputs[0], Tensor)
     tensor = input_tensor(node, inputs[0] if tensor_left else inputs[1])
@@ -44,7 +43,10 @@ def gemm(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     third = inputs[2] if len(inputs) > 2 else None
     if third is None or beta == 0.0:
         return [result]
-    addend = build.broadcast(as_tensor(build, node, third), result.shape)
+    addend = as_tensor(build, node, third)
+    if broadcast_shape(node, addend.shape, result.shape) != result.shape:
+        raise node.error(f"C {addend.shape} cannot be broadcast to {result.shape}")
+    addend = build.broadcast(addend, result.shape)
     if beta != 1.0:
         addend = build.scale(addend, np.full(addend.size, beta))
     return [build.add(result, addend)]
@@ -154,7 +156,7 @@ def batch_normalization(build: Lowering, node: Node, inputs: list[Value]) -> lis
     channels = x.shape[1] if len(x.shape) > 1 else 1
     if any(v.shape != (channels,) for v in (scale, bias, mean, var)):
         raise node.error(f"needs constants of shape ({channels},), got {scale.shape}")
-    spread = var + np.longdouble(node.attributes.get("epsilon", np.float32(1e-5)))
+    spread = var + np.longdouble(node.number("epsilon", 1e-5))
     if (spread <= 0).any():
         raise node.error("variance + epsilon is not positive")
     factor = scale / np.sqrt(spread)

@@ -79,14 +79,17 @@ def pad(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     x = input_tensor(node, inputs[0])
     rank = len(x.shape)
     attributes = node.attributes
-    fill = build.constant(np.array(float(attributes.get("value", 0.0))))
+    fill = build.constant(np.array(node.number("value", 0.0)))
     axes = list(range(rank))
     if node.opset < 11:
         amounts = [int(v) for v in attributes.get("pads", attributes.get("paddings", ()))]
     else:
         amounts = node.integers(inputs[1], "pads")
         if len(inputs) > 2 and inputs[2] is not None:
-            fill = build.constant(node.numbers(inputs[2], "constant_value").reshape(()))
+            value = node.numbers(inputs[2], "constant_value")
+            if value.size != 1:
+                raise node.error(f"constant_value has shape {value.shape}, expected one number")
+            fill = build.constant(value.reshape(()))
         if len(inputs) > 3 and inputs[3] is not None:
             axes = [a + rank if a < 0 else a for a in node.integers(inputs[3], "axes")]
     if len(amounts) != 2 * len(axes) or any(not 0 <= a < rank for a in axes):
@@ -142,22 +145,30 @@ def _resize_arguments(
     node: Node, inputs: list[Value], rank: int
 ) -> tuple[list[float] | None, list[int] | None]:
     """(scales, sizes), one of them None."""
-    if node.operator == "Upsample":
-        if node.opset >= 9:
-            return [float(v) for v in node.constant(inputs[1], "scales").ravel()], None
-        if "scales" in node.attributes:
-            return [float(v) for v in node.attributes["scales"]], None
-        width, height = (float(node.attributes.get(f"{n}_scale", 1.0)) for n in ("width", "height"))
-        return [*([1.0] * (rank - 2)), height, width], None
-    if node.opset < 11:
-        scales = [float(v) for v in node.constant(inputs[1], "scales").ravel()]
-        if min(scales, default=1.0) < 1.0:
-            raise node.unsupported("Resize of opset 10 does not say which entry it keeps")
-        return scales, None
     if len(inputs) > 3 and inputs[3] is not None:
         return None, node.integers(inputs[3], "sizes")
+    scales = _scales(node, inputs, rank)
+    if not all(np.isfinite(s) and s > 0 for s in scales):
+        raise node.error(f"scales {scales} are not all positive numbers")
+    return scales, None
+
+
+def _scales(node: Node, inputs: list[Value], rank: int) -> list[float]:
+    """The scale of each axis."""
+    if node.operator == "Upsample":
+        if node.opset >= 9:
+            return [float(v) for v in node.numbers(inputs[1], "scales").ravel()]
+        if "scales" in node.attributes:
+            return [float(v) for v in node.attributes["scales"]]
+        width, height = (float(node.attributes.get(f"{n}_scale", 1.0)) for n in ("width", "height"))
+        return [*([1.0] * (rank - 2)), height, width]
+    if node.opset < 11:
+        scales = [float(v) for v in node.numbers(inputs[1], "scales").ravel()]
+        if min(scales, default=1.0) < 1.0:
+            raise node.unsupported("Resize of opset 10 does not say which entry it keeps")
+        return scales
     scales_input = inputs[2] if len(inputs) > 2 else None
-    return [float(v) for v in node.constant(scales_input, "scales").ravel()], None
+    return [float(v) for v in node.numbers(scales_input, "scales").ravel()]
 
 
 def _nearest(node: Node, length: int, value: float, is_scale: bool) -> np.ndarray:

@@ -17,8 +17,7 @@ def relu(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
 def leaky_relu(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     """X where X >= 0, alpha X elsewhere."""
     x = input_tensor(node, inputs[0])
-    slope = float(node.attributes.get("alpha", np.float32(0.01)))
-    return [build.leaky(x, np.full(x.size, slope))]
+    return [build.leaky(x, np.full(x.size, node.number("alpha", 0.01)))]
 
 
 def prelu(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:

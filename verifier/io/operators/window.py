@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.io.lowering.node import Node
+from verifier.io.lowering.node import MAX_NONZEROS, Node
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_window(
         if count < 1:
             raise node.error(f"kernel {kernel} is larger than the padded input {spatial}")
         output.append(count)
-    node.check_size(output)
+    node.check_size((*output, *kernel), MAX_NONZEROS)
     return Window(spatial, kernel, strides, dilations, begin, end, tuple(output))
 
 
