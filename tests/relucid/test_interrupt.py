@@ -12,8 +12,8 @@ import signal, sys, time
 from relucid import interrupt
 interrupt.watch(0.5)
 {handler}
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     end = time.monotonic() + 30
     while time.monotonic() < end:
         time.sleep(0.1)
