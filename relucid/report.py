@@ -102,7 +102,7 @@ def evidence(outcome: Outcome) -> str:
 
 def _counts(statistics: dict[str, float]) -> str:
     """The statistics that a search kept."""
-    parts = [f"{value:g} {name}" for name, value in statistics.items()]
+    parts = [f"{value:g} {name}" for name, value in statistics.items() if value]
     return f" ({', '.join(parts)})" if parts else ""
 
 

@@ -25,7 +25,7 @@ def refuted(x=(HALF, HALF), y=(HALF, Fraction(2, 3)), replay=None):
     return Refuted(Witness(tuple(x), tuple(y), 0, 0, replay))
 
 
-PROVED = Proved(None, {"nodes": 13})
+PROVED = Proved(None, {"nodes": 13, "open": 0})
 UNKNOWN = Unknown("time limit of 1 s")
 OUTCOMES = [
     sample(0, PROVED),
