@@ -59,6 +59,7 @@ class Session:
             if not any(o.version < NEWER_OPSET for o in model.opset_import if not o.domain):
                 raise
         newer = version_converter.convert_version(model, NEWER_OPSET)
+        del newer.graph.value_info[:]  # the converter leaves types out here
         return onnxruntime.InferenceSession(newer.SerializeToString(), options, providers)
 
     def run(self, points: np.ndarray) -> np.ndarray:
