@@ -1,7 +1,8 @@
 """Run the commands that README.md and the tutorial print, and write their real output below them.
 
-``python docs/refresh.py`` (``make docs``). A line ``$ command`` in a console block is run in a shell,
-all of a page's in one scratch folder; what follows it, up to the next such line, is replaced.
+``python docs/refresh.py`` (``make docs``). A line ``$ command`` in a console block is run in a
+shell, all of a page's in one scratch folder; what follows it, up to the next such line, is
+replaced.
 """
 
 from __future__ import annotations
