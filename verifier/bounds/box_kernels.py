@@ -123,7 +123,8 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
 
     Args:
         low, high: (depth, P) pre-activation bounds on this box.
-        blame: whether to collect in ``f.blame`` how much each input contributes to the relaxation gaps.
+        blame: whether to collect in ``f.blame`` how much each input contributes to the relaxation
+            gaps.
     """
     d = net.width[0]
     const = 0.0
@@ -189,8 +190,8 @@ def least(const, coefficients):  # type: ignore[no-untyped-def]
 def tighten(net, low, high, f):  # type: ignore[no-untyped-def]
     """Bound every neuron that is unstable in (low, high) again on the box of ``f``, in place.
 
-    Returns False if some pre-activation range came out empty (the box then holds no point at all that
-    satisfies what the inherited bounds assume; it never happens without neuron splits).
+    Returns False if some pre-activation range came out empty (the box then holds no point at all
+    that satisfies what the inherited bounds assume; it never happens without neuron splits).
     """
     d = net.width[0]
     for k in range(net.width.shape[0] - 1):
@@ -254,7 +255,7 @@ def bound_split(net, layer, neuron, sign, r, low, high, f):  # type: ignore[no-u
 
 @jit
 def store_form(const, r, f):  # type: ignore[no-untyped-def]
-    """Keep minus the lower form const + lam . t as row r; return its upper bound on the unit cube."""
+    """Keep minus the lower form const + lam . t as row r; return its upper bound on the cube."""
     d = f.centre.shape[0]
     f.const[r] = -const
     for j in range(d):

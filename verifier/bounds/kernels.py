@@ -1,8 +1,8 @@
-"""Compiled inner loops of the backward linear bounds: one pass over (rows, neurons), no temporaries.
+"""Compiled inner loops of the backward linear bounds, without temporaries.
 
-Arrays named ``low``, ``high`` (pre-activation bounds) have one row for all queries or one row a query.
-The compiler may reorder sums (``reassoc``) and fuse multiply-adds (``contract``): the error bounds of
-``float_error`` hold for every order. It may not assume that NaN or infinity do not occur.
+Arrays named ``low``, ``high`` (pre-activation bounds) have one row for all queries or one row a
+query. The compiler may reorder sums (``reassoc``) and fuse multiply-adds (``contract``): the error
+bounds of ``float_error`` hold for every order. It may not assume that NaN or infinity do not occur.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def relu_backward(lam, relu, low, high, alpha, mult, bias, size, const, mag):  #
     """Coefficients at activations a -> coefficients at pre-activations z, in place.
 
     For unstable z in [lo, hi]: a >= alpha z, and a <= s z + t with s = hi / (hi - lo) and t rounded
-    up. ``mult`` holds the signed multiplier of a split constraint (sign of the split times beta >= 0);
-    it is subtracted from the coefficient of z. On return
+    up. ``mult`` holds the signed multiplier of a split constraint (sign of the split times beta >=
+    0); it is subtracted from the coefficient of z. On return
 
         lam_in . a  >=  lam_out . z + (const added)   up to the error that ``mag`` accounts for.
 

@@ -3,8 +3,8 @@
 A query asks for a lower bound of  c · a_k + d  over a box and, possibly, over the part of it where
 some pre-activations have a given sign. Going back from layer k to the input, each ReLU is replaced
 by a line below (slope alpha in [0, 1], free) or the chord above, whichever the sign of its
-coefficient asks for (Zhang et al. 2018; Singh et al. 2019; multipliers: Wang et al. 2021). Many queries
-run as one batch.
+coefficient asks for (Zhang et al. 2018; Singh et al. 2019; multipliers: Wang et al. 2021). Many
+queries run as one batch.
 
 **Why a float64 result is rigorous.** The coefficients that the pass computes are taken as the
 exact definition of the next inequality. If lam' is the rounded lam W, then for every a with
@@ -16,6 +16,8 @@ layer. A and size come from the bounds of the outermost box, and hold in every p
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +60,27 @@ class Queries:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def take(self, index: np.ndarray) -> Queries:
+        """Copies of some of the queries (arrays shared by all stay shared)."""
+
+        def some(array: np.ndarray) -> np.ndarray:
+            return array[index] if len(array) == len(self) > 1 else array
+
+        return Queries(
+            self.start, self.rows[index], self.const[index], [a[index] for a in self.alpha],
+            [some(a) for a in self.low], [some(a) for a in self.high],
+            (some(self.box[0]), some(self.box[1])),
+            None if self.mult is None else [m[index] for m in self.mult],
+            None if self.sign is None else [s[index] for s in self.sign],
+        )  # fmt: skip
+
+    def put(self, index: np.ndarray, other: Queries, rows: np.ndarray) -> None:
+        """Copy slopes and multipliers of ``rows`` of other queries to ``index`` of these."""
+        for mine, theirs in zip(self.alpha, other.alpha, strict=True):
+            mine[index] = theirs[rows]
+        for mine, theirs in zip(self.mult or [], other.mult or [], strict=True):
+            mine[index] = theirs[rows]
+
 
 @dataclass(eq=False)
 class Result:
@@ -74,8 +97,8 @@ class Backward:
     Args:
         network: a float network.
         lower, upper: the outermost box, float64 (n_inputs,).
-        bounds: rigorous pre-activation bounds on that box for a prefix of the layers, as far as known;
-            interval bounds fill the rest.
+        bounds: rigorous pre-activation bounds on that box for a prefix of the layers, as far as
+            known; interval bounds fill the rest.
     """
 
     def __init__(
@@ -148,56 +171,50 @@ class Backward:
         rate: float = 0.25,
         decay: float = 0.9,
         enough: np.ndarray | float = np.inf,
-        start_values: bool = True,
+        stop: Callable[[], bool] = lambda: False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Raise the bounds by projected Adam steps on slopes and multipliers.
 
-        The queries' ``alpha`` (which must have N rows) and ``mult`` are moved to the best values found.
+        The queries' ``alpha`` (which must have N rows) and ``mult`` are moved to the best values
+        found.
 
         Args:
             q: the queries.
             iterations: number of steps.
             rate: first step size; multiplied by ``decay`` each step.
-            enough: (N,) or scalar; a query stops counting once its bound exceeds this.
+            enough: (N,) or scalar; a query is left alone once its bound exceeds this.
+            stop: asked between steps; the bounds found so far are then returned.
 
         Returns:
-            (best bounds (N,), the minimising corner of the last pass (N, n_inputs)).
+            (best bounds (N,), the minimising corner of each query's last pass (N, n_inputs)).
         """
         best = np.full(len(q), -np.inf)
-        best_alpha = [a.copy() for a in q.alpha]
-        best_mult = None if q.mult is None else [m.copy() for m in q.mult]
-        moments = [(np.zeros_like(a), np.zeros_like(a)) for a in q.alpha]
-        moments_mult = None if q.mult is None else [(np.zeros_like(m), np.zeros_like(m)) for m in q.mult]
         point = np.empty((len(q), self.network.n_inputs))
+        enough = np.broadcast_to(np.asarray(enough, dtype=np.float64), best.shape)
+        alive, part = np.arange(len(q)), q.take(np.arange(len(q)))
+        moments = _Moments(part)
         for step in range(1, iterations + 2):
-            result = self.run(q, keep=step <= iterations)
-            better = result.value > best
-            best[better] = result.value[better]
-            point = result.point
-            for a, b in zip(best_alpha, q.alpha, strict=True):
-                a[better] = b[better]
-            if best_mult is not None and q.mult is not None:
-                for a, b in zip(best_mult, q.mult, strict=True):
-                    a[better] = b[better]
-            if step > iterations or (best > enough).all():
+            result = self.run(part, keep=step <= iterations)
+            point[alive] = result.point
+            better = np.flatnonzero(result.value > best[alive])
+            best[alive[better]] = result.value[better]
+            q.put(alive[better], part, better)
+            if step > iterations or stop():
                 break
-            self._ascend(q, result, moments, moments_mult, rate, step)
+            keep = np.flatnonzero(best[alive] <= enough[alive])
+            if not len(keep):
+                break
+            if len(keep) < 0.75 * len(alive):
+                alive, part, moments = alive[keep], part.take(keep), moments.take(keep)
+                result = Result(
+                    result.value[keep], result.point[keep], [v[keep] for v in result.lam]
+                )
+            self._ascend(part, result, moments, rate, step)
             rate *= decay
-        for a, b in zip(q.alpha, best_alpha, strict=True):
-            a[...] = b
-        if best_mult is not None and q.mult is not None:
-            for a, b in zip(q.mult, best_mult, strict=True):
-                a[...] = b
         return best, point
 
     def _ascend(
-        self,
-        q: Queries,
-        result: Result,
-        moments: list[tuple[np.ndarray, np.ndarray]],
-        moments_mult: list[tuple[np.ndarray, np.ndarray]] | None,
-        rate: float,
-        step: int,
+        self, q: Queries, result: Result, moments: _Moments, rate: float, step: int
     ) -> None:
         """One gradient step: forward through the chosen lines from the minimiser."""
         a = result.point
@@ -209,11 +226,26 @@ class Backward:
                     z, result.lam[j], self.relu[j], q.low[j], q.high[j], q.alpha[j], a
                 )
             kernels.adam_slopes(
-                z, result.lam[j], self.relu[j], q.low[j], q.high[j], q.alpha[j], *moments[j], rate,
-                step,
+                z, result.lam[j], self.relu[j], q.low[j], q.high[j], q.alpha[j], *moments.alpha[j],
+                rate, step,
             )  # fmt: skip
-            if q.mult is not None and q.sign is not None and moments_mult is not None:
-                kernels.adam_multipliers(z, q.sign[j], q.mult[j], *moments_mult[j], rate, step)
+            if q.mult is not None and q.sign is not None:
+                kernels.adam_multipliers(z, q.sign[j], q.mult[j], *moments.mult[j], rate, step)
+
+
+class _Moments:
+    """First and second moment estimates of Adam for a batch of queries."""
+
+    def __init__(self, q: Queries) -> None:
+        self.alpha = [(np.zeros_like(a), np.zeros_like(a)) for a in q.alpha]
+        self.mult = [(np.zeros_like(m), np.zeros_like(m)) for m in q.mult or []]
+
+    def take(self, index: np.ndarray) -> _Moments:
+        """The estimates of some of the queries."""
+        out = copy.copy(self)
+        out.alpha = [(m[index], v[index]) for m, v in self.alpha]
+        out.mult = [(m[index], v[index]) for m, v in self.mult]
+        return out
 
 
 def _times(lam: np.ndarray, weight: Any) -> np.ndarray:
@@ -242,9 +274,10 @@ def layer_bounds(
     box: tuple[np.ndarray, np.ndarray],
     *,
     iterations: int = 0,
-    chunk: int = 1024,
+    chunk: int = 512,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Bounds:
-    """Tighter pre-activation bounds of the neurons of one layer that are not yet known to be stable.
+    """Tighter pre-activation bounds of the neurons of one layer that may still be unstable.
 
     Args:
         engine: backward engine of an outermost box that contains ``box``.
@@ -253,6 +286,7 @@ def layer_bounds(
         box: input box (n_inputs,), (n_inputs,).
         iterations: slope-optimisation steps (0: the default slopes only).
         chunk: queries a batch.
+        stop: asked between batches and steps; what is not tightened by then keeps its bounds.
 
     Returns:
         (lower, upper) for the layer, never looser than ``bounds[layer]``.
@@ -260,21 +294,24 @@ def layer_bounds(
     low, high = (b.copy() for b in bounds[layer])
     relu = engine.relu[layer]
     wanted = np.flatnonzero(~relu | ((low < 0) & (high > 0)))
-    weight, bias = engine.weights[layer], engine.bias[layer]
+    weight: Any = engine.weights[layer]
+    bias = engine.bias[layer]
     previous = bounds[:layer]
     for side, target in ((1.0, low), (-1.0, high)):
         for first in range(0, len(wanted), chunk):
             index = wanted[first : first + chunk]
             # A neuron settled by the first side needs no second.
             index = index[~relu[index] | ((low[index] < 0) & (high[index] > 0))]
-            if not len(index):
+            if not len(index) or stop():
                 continue
             rows = weight[index]
             rows = side * (rows.toarray() if sp.issparse(rows) else rows)
-            q = queries(engine, layer, rows, side * bias[index], previous, box, own_slopes=iterations > 0)
+            q = queries(
+                engine, layer, rows, side * bias[index], previous, box, own_slopes=iterations > 0
+            )
             if iterations:
                 enough = np.where(relu[index], 0.0, np.inf)
-                value, _ = engine.optimise(q, iterations, enough=enough)
+                value, _ = engine.optimise(q, iterations, enough=enough, stop=stop)
             else:
                 value = engine.run(q).value
             target[index] = (
@@ -310,21 +347,31 @@ def queries(
 
 
 def root_bounds(
-    network: Network, lower: np.ndarray, upper: np.ndarray, *, iterations: int = 0
+    network: Network,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    *,
+    iterations: int = 0,
+    bounds: list[Bounds] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Backward, list[Bounds]]:
-    """Pre-activation bounds of every layer on a box: intervals, then backward bounds layer by layer.
+    """Pre-activation bounds of every layer on a box: intervals, then backward bounds.
 
     Args:
         network: a float network.
         lower, upper: (n_inputs,) box.
         iterations: slope-optimisation steps a layer.
+        bounds: rigorous bounds to start from, instead of intervals.
+        stop: asked between steps; later layers then keep the bounds they have.
 
     Returns:
         the engine, and rigorous bounds for every layer.
     """
-    bounds = interval_bounds(network, lower, upper)
+    bounds = list(bounds or interval_bounds(network, lower, upper))
     engine = Backward(network, lower, upper, bounds)
     for k in range(1, network.depth):
-        bounds[k] = layer_bounds(engine, k, bounds, (lower, upper), iterations=iterations)
+        bounds[k] = layer_bounds(
+            engine, k, bounds, (lower, upper), iterations=iterations, stop=stop
+        )
     engine.set_bounds(bounds)
     return engine, bounds

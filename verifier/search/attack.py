@@ -1,8 +1,8 @@
 """Gradient search for a counterexample: projected sign-gradient ascent on every clause's margin.
 
-A clause is unsafe at x where all its slacks rows_i · y(x) − bound_i are ≥ 0, so the attack climbs the
-smallest slack (Madry et al. 2018 with the margin as loss). Floats only propose: a point that looks unsafe is
-returned only after ``Problem.candidate`` has found it unsafe in exact arithmetic.
+A clause is unsafe at x where all its slacks rows_i · y(x) − bound_i are ≥ 0, so the attack climbs
+the smallest slack (Madry et al. 2018 with the margin as loss). Floats only propose: a point that
+looks unsafe is returned only after ``Problem.candidate`` has found it unsafe in exact arithmetic.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def attack(
     return None
 
 
-def exact_hit(problem: Problem, x: np.ndarray, margins: np.ndarray, tries: int = 3) -> Witness | None:
+def exact_hit(
+    problem: Problem, x: np.ndarray, margins: np.ndarray, tries: int = 3
+) -> Witness | None:
     """The exact witness among the points that look unsafe in float64, most promising first."""
     best = margins.max(axis=1)
     order = np.argsort(-best)[:tries]

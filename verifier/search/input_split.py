@@ -1,24 +1,26 @@
 """Branch and bound over input boxes, for networks with few inputs.
 
-The loop over boxes is compiled (``input_split_kernel``) and runs on both cores; here are the shares of
-the workers, the clock, the exact test of candidates and the record of the tree.
+The loop over boxes is compiled (``input_split_kernel``) and runs on both cores; here are the
+shares of the workers, the clock, the exact test of candidates and the record of the tree.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from verifier.bounds.box_kernels import Packed, pack
+from verifier.bounds.box_kernels import Forms, pack
 from verifier.bounds.interval import interval_bounds
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search import input_split_kernel as kernel
 from verifier.search.problem import Deadline, Problem, Progress
 
-#: Seconds that one compiled call should take: long enough to cost nothing, short enough to obey a clock.
+#: Seconds that one compiled call should take: long enough to cost nothing, short enough to obey a
+#: clock.
 _CALL_SECONDS = 0.04
 _MAX_BUDGET = 4096
 _STACK_BYTES = 48e6
@@ -28,11 +30,12 @@ _STACK_BYTES = 48e6
 class InputSplitTree:
     """How a box was taken apart; the leaves are the nodes that are never split.
 
-    Row r says: at node ``node[r]`` the box was split (kind 0) along input ``axis[r]`` at ``at[r]`` into the
-    nodes ``child[r]`` (lower part) and ``child[r] + 1``, or the part below (kind 1) or above (kind 2)
-    ``at[r]`` was found free of unsafe points by the bounds of that node, or (kind 3) the sign of neuron
-    ``axis[r]`` = layer * stride + index was split, ``child[r]`` being the part where it is >= 0. Node 0 is
-    the outermost box.
+    Row r says: at node ``node[r]`` the box was split (kind 0) along input ``axis[r]`` at ``at[r]``
+        into the
+    nodes ``child[r]`` (lower part) and ``child[r] + 1``, or the part below (kind 1) or above (kind
+    2) ``at[r]`` was found free of unsafe points by the bounds of that node, or (kind 3) the sign
+    of neuron ``axis[r]`` = layer * stride + index was split, ``child[r]`` being the part where it
+    is >= 0. Node 0 is the outermost box.
 
     Args:
         lower, upper: the outermost box.
@@ -57,7 +60,7 @@ class _Worker:
     """One thread's stack, scratch and log."""
 
     stack: kernel.Stack
-    scratch: tuple[kernel.Forms, kernel.Work]
+    scratch: tuple[Forms, kernel.Work]
     log: kernel.Log
     counts: np.ndarray = field(default_factory=lambda: np.zeros(4, dtype=np.int64))
     top: int = 0
@@ -130,8 +133,8 @@ class InputSplitSearch:
                     progress(f"{self.boxes} boxes, {self._open()} open", -1.0)
         if self.stuck:
             return Unknown(
-                f"{self.stuck} boxes reached float64 resolution undecided: the property holds or fails "
-                "by less than rounding can tell",
+                f"{self.stuck} boxes reached float64 resolution undecided: the property holds "
+                "or fails by less than rounding can tell",
                 self._statistics(),
             )
         return Proved(self._tree(), self._statistics())
@@ -217,12 +220,7 @@ def suits(problem: Problem) -> bool:
     if network.n_inputs > 16:
         return False
     widths = [network.n_inputs] + [layer.n_out for layer in network.layers]
-    products = [a * b for a, b in zip(widths, widths[1:], strict=False)]
+    products = [a * b for a, b in itertools.pairwise(widths)]
     cost = sum(2 * n * sum(products[:k]) for k, n in enumerate(widths[1:]))
     padded = max(widths) ** 2 * network.depth
     return cost < 5e8 and padded < 3e7
-
-
-def packed(search: InputSplitSearch) -> Packed:
-    """The arrays the search works on (for tests)."""
-    return search.net

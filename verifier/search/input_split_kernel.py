@@ -1,9 +1,12 @@
 """The compiled loop of the input-splitting search: depth-first over boxes, no allocation per box.
 
-For each box: bound its unstable neurons, then every open output row by a linear form in the inputs. A
-clause is closed when some nonnegative combination of its rows is negative on the whole box; the best
-combination is a small linear program. Open clauses cut off the parts of the box where one row is
-negative, and the rest is split: along the input that answers for most of the relaxation gap, or on the
+For each box: bound its unstable neurons, then every open output row by a linear form in the
+    inputs. A
+clause is closed when some nonnegative combination of its rows is negative on the whole box; the
+best combination is a small linear program. Open clauses cut off the parts of the box where one row
+is
+negative, and the rest is split: along the input that answers for most of the relaxation gap, or on
+    the
 sign of one neuron if that neuron alone answers for more. A split neuron's half-space is one more
 row in every later combination and cut.
 """
@@ -62,7 +65,7 @@ class Stack(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What was done to which node, a row a step; a split's children are ``child`` and ``child + 1``.
+    """What was done to which node, a row a step; a split has children ``child``, ``child + 1``.
 
     For a neuron split ``axis`` is layer * P + index, ``child`` is the part where z >= 0.
     """
@@ -113,11 +116,12 @@ def search(net, rows, stack, top, budget, next_node, log, f, w, counts):  # type
         budget: boxes to visit at most.
         next_node: first free node number.
         log: rows are written from 0.
-        counts: (4,) int64, filled: boxes visited, log rows, next free node, boxes too small to split.
+        counts: (4,) int64, filled: boxes visited, log rows, next free node, boxes too small to
+            split.
 
     Returns:
-        (top, reason): DONE, BUDGET, FULL (the stack), or CANDIDATE with a point in ``w.found`` whose
-        float64 outputs look unsafe.
+        (top, reason): DONE, BUDGET, FULL (the stack), or CANDIDATE with a point in ``w.found``
+        whose float64 outputs look unsafe.
     """
     capacity = stack.lower.shape[0]
     written = 0
@@ -184,7 +188,7 @@ def expand(stack, top, next_node, log, written, counts, f, w):  # type: ignore[n
 
 @jit
 def split_neuron(stack, top, w):  # type: ignore[no-untyped-def]
-    """Assume z >= 0 of the worst neuron in slot ``top`` and z <= 0 in the next; return its number."""
+    """Assume z >= 0 of the worst neuron in slot ``top``, z <= 0 in the next; return its number."""
     layer, i, n = int(w.neuron[1]), int(w.neuron[2]), stack.n_splits[top]
     for slot in range(top, top + 2):
         stack.splits[slot, n, 0] = layer
@@ -298,9 +302,9 @@ def combine(const, rows, w):  # type: ignore[no-untyped-def]
     """Simplex method for max over t in [-1, 1]^d of min_q (const_q + rows_q . t).
 
     With s = the minimum shifted to be nonnegative and v = t + 1:  maximise s subject to
-    s - rows_q . v <= const_q - sum rows_q + shift  and  v_j <= 2.  The duals of the first constraints
-    are the weights of the best combination. Stops early after a fixed number of pivots: any weights
-    are sound.
+    s - rows_q . v <= const_q - sum rows_q + shift  and  v_j <= 2.  The duals of the first
+    constraints are the weights of the best combination. Stops early after a fixed number of
+    pivots: any weights are sound.
     """
     k, d = rows.shape
     m, n = k + d, 1 + d
@@ -377,7 +381,7 @@ def pivot(tab, basis, m, n):  # type: ignore[no-untyped-def]
 
 @jit
 def widen_hull(const, rows, w):  # type: ignore[no-untyped-def]
-    """Widen [start, stop] (in t) by the part of the box where all forms const + rows . t can be >= 0."""
+    """Widen [start, stop] (in t) by the part where all forms const + rows . t can be >= 0."""
     k, d = rows.shape
     for j in range(d):
         begin = -1.0
@@ -451,7 +455,7 @@ def log_cut(log, row, node, kind, axis, at):  # type: ignore[no-untyped-def]
 
 @jit
 def looks_unsafe(net, rows, first, last, f, w):  # type: ignore[no-untyped-def]
-    """Whether the clause's maximiser or the centre satisfies the clause in float64 (into ``w.found``)."""
+    """Whether the clause's maximiser or the centre (into ``w.found``) is unsafe in float64."""
     d = net.width[0]
     for attempt in range(2):
         for j in range(d):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +35,11 @@ def certify(
         network: a float network.
         prop: boxes and unsafe outputs; sizes must fit the network.
         timeout: wall-clock seconds.
-        engine: ``auto`` (attack, then the branch and bound that suits the network, then exact linear
-            programs where rounding leaves the branch and bound undecided), ``bab`` (branch and bound alone,
-            complete), ``milp`` (a MILP solver whose answer is proved again), ``lp`` and ``interval``
-            (incomplete: Proved or Unknown; ``lp`` may meet a counterexample).
+        engine: ``auto`` (attack, then the branch and bound that suits the network, then exact
+            linear programs where rounding leaves the branch and bound undecided), ``bab`` (branch
+            and bound alone, complete), ``milp`` (a MILP solver whose answer is proved again),
+            ``lp`` and ``interval`` (incomplete: Proved or Unknown; ``lp`` may meet a
+            counterexample).
         solver: the MILP solver: highs, cbc, scip or gurobi.
         progress: told what is going on.
         seed: for the attack's random starts.
@@ -60,7 +62,9 @@ def certify(
 
         check_installed(solver)
     rng = np.random.default_rng(seed)
-    evidence, totals, unknown = [], {}, None
+    evidence: list[Any] = []
+    totals: dict[str, float] = {}
+    unknown: Unknown | None = None
     for problem in problems(network, prop):
         if isinstance(problem, Witness):
             verdict: Verdict = Refuted(problem)
