@@ -166,6 +166,8 @@ def picture_lines(outcome: Outcome, shape: tuple[int, ...]) -> list[str]:
     if not isinstance(outcome.verdict, Refuted) or outcome.center is None:
         return []
     witness = outcome.verdict.witness
+    if witness.x == outcome.center:
+        return []  # misclassified as it is: there is no change to show
     grid = text_grid(outcome.center, witness.x, shape)
     if not grid:
         return []

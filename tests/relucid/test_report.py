@@ -72,6 +72,15 @@ def test_a_correctly_classified_sample_is_shown_first():
     assert report.shown(OUTCOMES[:2]) is None
 
 
+def test_a_picture_needs_a_change_to_show():
+    assert report.picture_lines(OUTCOMES[3], (1, 2)) == []
+    assert report.picture_lines(OUTCOMES[1], (1, 2)) == []
+    assert report.picture_lines(OUTCOMES[2], (2,)) == []
+    lines = report.picture_lines(OUTCOMES[2], (1, 2))
+    assert lines[0].startswith("sample 2, label 0: witness at distance 0.25")
+    assert lines[1:] == ["orig   witn   chan", "@@     ++++   −−++"]
+
+
 def test_lines_of_one_property():
     prop = Property.robustness(Box((HALF,) * 2, (HALF,) * 2), 0, 2)
     lines = report.property_lines(Outcome("p", prop, UNKNOWN, 1.0))
