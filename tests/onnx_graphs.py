@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def mlp(
     """A plain network of Gemm and Relu: (writer, output, [(weight, bias), ...])."""
     writer = Writer((1, sizes[0]), dtype)
     value, layers = "x", []
-    for k, (n, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for k, (n, m) in enumerate(itertools.pairwise(sizes)):
         weight = rng.standard_normal((m, n)).astype(dtype)
         bias = rng.standard_normal(m).astype(dtype)
         value = writer.node("Gemm", value, weight, bias, transB=1)

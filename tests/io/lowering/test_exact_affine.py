@@ -138,7 +138,9 @@ def test_a_composition_that_fills_in_too_much_is_refused() -> None:
 def test_a_selection_only_moves_entries() -> None:
     third = sp.csr_array(np.array([[1 / 3, 0.0, 2 / 3]]))
     selection = sp.csr_array(np.eye(5)[[4, 0, 1]])
+    before = third.toarray()
     found = compose(third, selection, 10)
+    assert (third.toarray() == before).all()
     assert found is not None
     assert found.toarray().tolist() == [[0.0, 2 / 3, 0.0, 0.0, 1 / 3]]
     # Two rows that read the same entry would have to be added.

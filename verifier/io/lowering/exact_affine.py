@@ -103,8 +103,7 @@ def compose(outer: sp.csr_array, inner: sp.csr_array, limit: int) -> sp.csr_arra
         if len(np.unique(columns)) == len(columns):  # a selection: entries only move
             moved = (outer.data, columns[outer.indices], outer.indptr)
             result = sp.csr_array(moved, shape=(outer.shape[0], inner.shape[1]))
-            result.sort_indices()
-            return result
+            return result.sorted_indices()  # a copy: the data is still the outer matrix's
     counts = lengths[outer.indices]
     total = int(counts.sum())
     if total > limit:
