@@ -154,12 +154,12 @@ class Neurons:
         return self._made[key][1]
 
     def relu(self, expression: Expression) -> Expression:
-        """max(e, 0): new neurons, except for entries that are constant or sums of ReLUs."""
+        """max(e, 0): new neurons, except for entries that are constant or a ReLU already."""
         key = (id(expression), "relu")
         if key not in self._made:
             fixed = expression.counts() == 0
             rectified = np.where(fixed, np.maximum(expression.bias, 0.0), expression.bias)
-            keep = fixed | self._nonnegative(expression)
+            keep = fixed | (self._plain(expression) & self._nonnegative(expression))
             rest = Expression(expression.terms, rectified)
             result = rest if keep.all() else self._neurons(rest, keep, relu=True)
             self._made[key] = (expression, result)
