@@ -5,7 +5,7 @@ on the network's input, an array where it is constant, None where it is left out
 node's outputs. It is called only if at least one input is a ``Tensor``.
 
 To add an operator: write its function in the file of its family, enter it below, and give it a case
-in tests/io/test_onnx_operators.py, which fails while an operator of this table has none.
+in tests/io/operators/test_operators.py, which fails while an operator of this table has none.
 """
 
 from __future__ import annotations
