@@ -40,15 +40,16 @@ def outcomes(data: DataSet, name: str, radius: Fraction) -> list[Outcome]:
 
 def draw_curves(axes: Axes, results: dict[tuple[str, Fraction], list[Outcome]]) -> None:
     """Proved and not refuted shares against the radius."""
+    undecided = 0.0
     for name, label, colour in NETWORKS:
         shares = [Accuracy.of(results[name, radius]).adversarial for radius in RADII]
         x = [float(radius) for radius in RADII]
         low, high = ([float(share[k]) for share in shares] for k in (0, 1))
-        axes.plot(x, low, "o-", color=colour, markersize=4, label=f"{label}: proved")
-        if low != high:
-            axes.plot(x, high, "--", color=colour, label=f"{label}: not refuted")
-            axes.fill_between(x, low, high, color=colour, alpha=0.2)
-    axes.set_title("Correct under every change")
+        axes.plot(x, low, "o-", color=colour, markersize=4, label=label)
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        undecided = max([undecided, *(b - a for a, b in zip(low, high, strict=True))])
+    rest = "undecided shaded" if undecided else "all others refuted"
+    axes.set_title(f"Proved correct under every change;\n{rest}", fontsize=11)
     axes.set_xlabel("largest change of a pixel (0 black, 1 white)")
     axes.set_ylabel(f"share of {DIGITS} held-out digits")
     axes.set_ylim(0, 1)
