@@ -60,13 +60,13 @@ def test_reference_lists_every_option(command):
 
 
 def printed_commands() -> list[tuple[str, str]]:
-    """Every ``$ relucid ...`` line of the console blocks."""
+    """Every ``$ relucid ...`` line of the console blocks, up to a pipe or a redirection."""
     found = []
     for page in PAGES:
         for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
             lines = re.findall(r"^\$ (relucid .*)$", block, re.MULTILINE)
-            found += [(page.name, line) for line in lines]
-    return found
+            found += [(page.name, re.split(r" [|>] ", line)[0]) for line in lines]
+    return sorted(set(found))
 
 
 @pytest.mark.parametrize(("page", "line"), printed_commands())
