@@ -115,6 +115,21 @@ def set_box(lower, upper, f):  # type: ignore[no-untyped-def]
 
 
 @jit
+def blame_neuron(d, q, i, v, lo, hi, f):  # type: ignore[no-untyped-def]
+    """Share the relaxation gap of one neuron, used with coefficient v, among the inputs."""
+    gap = v * min(hi, -lo) if v > 0.0 else v * hi * lo / (hi - lo)
+    total = 1e-300
+    for j in range(d):
+        total += f.reach[q, i, j]
+    for j in range(d):
+        f.blame[j] += gap * f.reach[q, i, j] / total
+    if gap > f.top[0]:
+        f.top[0] = gap
+        f.top[1] = q
+        f.top[2] = i
+
+
+@jit
 def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
     """A lower bound const + lam . t of the form lam . a_layers, over the unit cube.
 
@@ -143,16 +158,7 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
                 if hi <= 0.0:
                     continue
                 if blame:
-                    gap = v * min(hi, -lo) if v > 0.0 else v * hi * lo / (hi - lo)
-                    total = 1e-300
-                    for j in range(d):
-                        total += f.reach[q, i, j]
-                    for j in range(d):
-                        f.blame[j] += gap * f.reach[q, i, j] / total
-                    if gap > f.top[0]:
-                        f.top[0] = gap
-                        f.top[1] = q
-                        f.top[2] = i
+                    blame_neuron(d, q, i, v, lo, hi, f)
                 if v > 0.0:
                     if hi < -lo:
                         continue

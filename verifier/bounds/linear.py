@@ -17,12 +17,16 @@ layer. A and size come from the bounds of the outermost box, and hold in every p
 from __future__ import annotations
 
 import copy
+import functools
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
 
 from verifier.bounds import kernels
 from verifier.bounds.float_error import UNIT, gamma
@@ -30,6 +34,24 @@ from verifier.bounds.interval import Bounds, absolute, interval_bounds, relu_int
 from verifier.core.network import Network
 
 _NO_MULTIPLIERS = np.zeros((0, 0))
+#: Queries from which on a batch is shared among the cores.
+_WORTH_SHARING = 64
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """The threads that share batches.
+
+    Each works on its own rows with a single-threaded BLAS: threads of a BLAS wait for each other in
+    every product, which costs a factor on a machine that is busy.
+    """
+    threadpool_limits(1, user_api="blas")
+    return ThreadPoolExecutor(cores(), thread_name_prefix="bounds")
 
 
 @dataclass(eq=False)
@@ -64,10 +86,10 @@ class Queries:
         """Copies of some of the queries (arrays shared by all stay shared)."""
 
         def some(array: np.ndarray) -> np.ndarray:
-            return array[index] if len(array) == len(self) > 1 else array
+            return array[index] if len(array) == len(self) else array
 
         return Queries(
-            self.start, self.rows[index], self.const[index], [a[index] for a in self.alpha],
+            self.start, self.rows[index], self.const[index], [some(a) for a in self.alpha],
             [some(a) for a in self.low], [some(a) for a in self.high],
             (some(self.box[0]), some(self.box[1])),
             None if self.mult is None else [m[index] for m in self.mult],
@@ -132,8 +154,16 @@ class Backward:
         # Products that underflow lose at most 2^-1074 each; there are far fewer than 2^60 of them.
         self._underflow = 2.0**-1000 * total
 
+    def values(self, q: Queries) -> np.ndarray:
+        """The bounds of one backward pass, (N,), on all cores."""
+        if len(q) < _WORTH_SHARING:
+            return self.run(q).value
+        parts = np.array_split(np.arange(len(q)), cores())
+        results = _pool().map(lambda index: self.run(q.take(index)).value, parts)
+        return np.concatenate(list(results))
+
     def run(self, q: Queries, keep: bool = False) -> Result:
-        """One backward pass.
+        """One backward pass, in the calling thread.
 
         Args:
             q: the queries.
@@ -188,9 +218,32 @@ class Backward:
         Returns:
             (best bounds (N,), the minimising corner of each query's last pass (N, n_inputs)).
         """
+
+        def one(part: Queries, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return self._optimise(part, iterations, rate, decay, limit, stop)
+
+        limit = np.broadcast_to(np.asarray(enough, dtype=np.float64), (len(q),))
+        parts = np.array_split(np.arange(len(q)), cores() if len(q) >= _WORTH_SHARING else 1)
+        if len(parts) == 1:
+            return one(q, limit)
+        pieces = [q.take(index) for index in parts]
+        results = list(_pool().map(one, pieces, [limit[index] for index in parts]))
+        for index, piece in zip(parts, pieces, strict=True):
+            q.put(index, piece, np.arange(len(index)))
+        return np.concatenate([r[0] for r in results]), np.concatenate([r[1] for r in results])
+
+    def _optimise(
+        self,
+        q: Queries,
+        iterations: int,
+        rate: float,
+        decay: float,
+        enough: np.ndarray,
+        stop: Callable[[], bool],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``optimise`` in the calling thread."""
         best = np.full(len(q), -np.inf)
         point = np.empty((len(q), self.network.n_inputs))
-        enough = np.broadcast_to(np.asarray(enough, dtype=np.float64), best.shape)
         alive, part = np.arange(len(q)), q.take(np.arange(len(q)))
         moments = _Moments(part)
         for step in range(1, iterations + 2):
@@ -313,7 +366,7 @@ def layer_bounds(
                 enough = np.where(relu[index], 0.0, np.inf)
                 value, _ = engine.optimise(q, iterations, enough=enough, stop=stop)
             else:
-                value = engine.run(q).value
+                value = engine.values(q)
             target[index] = (
                 np.maximum(target[index], value) if side > 0 else np.minimum(target[index], -value)
             )

@@ -8,21 +8,26 @@ linear region, decided exactly: the search is complete.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.bounds.interval import Bounds
-from verifier.bounds.linear import default_slopes, root_bounds
+from verifier.bounds.interval import Bounds, interval_bounds
+from verifier.bounds.linear import Backward, layer_bounds
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search.attack import exact_hit
 from verifier.search.branching import choose
 from verifier.search.problem import Deadline, Problem, Progress
 from verifier.search.region import RegionCertificate, Regions
-from verifier.search.subproblems import Batch, Units
+from verifier.search.subproblems import Batch, Goals, Units
+from verifier.search.tighten import improve, tighten_layer
 
 #: Numbers that one batch of backward passes may touch at a time, a memory and latency bound.
 _BATCH_NUMBERS = 4_000_000
+#: Rounds of splitting in each attempt at the root bounds: -1 default slopes, 0 optimised slopes
+#: only.
+_ROUNDS = (-1, 0, 4, 16, 48, 144)
 #: Bytes that the waiting subproblems may take before the search turns depth-first.
 _POOL_BYTES = 300e6
 
@@ -40,8 +45,9 @@ class NeuronSplitTree:
         case: index of the case.
         bounds: proved pre-activation bounds of every layer on the box.
         clause, parent, layer, neuron, sign: (nodes,).
-        leaves: (node numbers, weights, slopes, multipliers), batch by batch.
+        leaves: (node numbers, slopes, multipliers), batch by batch.
         regions: node number -> certificate.
+        lemmas: for each layer whose bounds were tightened by splitting, the leaves that prove them.
     """
 
     case: int
@@ -51,8 +57,9 @@ class NeuronSplitTree:
     layer: np.ndarray
     neuron: np.ndarray
     sign: np.ndarray
-    leaves: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
+    leaves: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
     regions: dict[int, RegionCertificate]
+    lemmas: tuple[Batch, ...]
 
 
 def run(
@@ -90,29 +97,53 @@ class NeuronSplitSearch:
         self.keep_multipliers = keep_multipliers
         self.rng = np.random.default_rng(seed)
         self.nodes: list[tuple[int, int, int, int, int]] = []
-        self.leaves: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self.leaves: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.certificates: dict[int, RegionCertificate] = {}
         self.pool: list[Batch] = []
+        self.lemmas: list[Batch] = []
         self.visited = 0
 
     def run(self) -> Verdict:
-        """Root bounds in two rounds of effort, then the tree."""
-        bounds: list[Bounds] | None = None
-        for iterations in (0, 20):
-            self.engine, bounds = root_bounds(
-                self.problem.network, *self.problem.box, iterations=iterations, bounds=bounds,
-                stop=lambda: self.deadline.passed,
-            )  # fmt: skip
+        """Alternate ever better root bounds with ever longer searches until one decides.
+
+        Each search may take as long as the bounds before it took, the last one all that is left.
+        """
+        bounds = interval_bounds(self.problem.network, *self.problem.box)
+        for rounds in _ROUNDS:
+            effort = Deadline(math.inf)
+            bounds = self._tighten(bounds, rounds)
             if not all(np.isfinite(b).all() for pair in bounds for b in pair):
                 return Unknown("the bounds on the network overflow float64", self._statistics())
             self._start(bounds)
-            outcome = self._improve(Batch.join(self.pool), iterations or 10)
-            if isinstance(outcome, Witness):
-                return Refuted(outcome, self._statistics())
-            self.pool = [outcome] if len(outcome) else []
-            if not self.pool:
-                return Proved(self._tree(), self._statistics())
-        return self._search()
+            slot = math.inf if rounds == _ROUNDS[-1] else max(1.0, effort.elapsed)
+            verdict = self._search(Deadline(slot if rounds >= 0 else 0.0))
+            if verdict is not None:
+                return verdict
+            if self.deadline.passed:
+                break
+        return Unknown("time limit reached", self._statistics())
+
+    def _tighten(self, bounds: list[Bounds], rounds: int) -> list[Bounds]:
+        """Bounds of every layer in turn: default slopes, optimised ones, then splitting."""
+        network, box = self.problem.network, self.problem.box
+        self.engine = engine = Backward(network, *box, bounds)
+        bounds = list(bounds)
+        self.lemmas = []
+        for k in range(1, network.depth):
+            iterations = 0 if rounds < 0 else 15
+            bounds[k] = layer_bounds(
+                engine, k, bounds, box, iterations=iterations, stop=lambda: self.deadline.passed
+            )
+            if rounds > 0 and k < network.depth - 1:
+                bounds[k], leaves = tighten_layer(
+                    engine, bounds, k, rounds, lambda: self.deadline.passed
+                )
+                if leaves is not None:
+                    self.lemmas.append(leaves if self.keep_multipliers else leaves.outline())
+            if self.progress is not None:
+                self.progress(f"bounds of layer {k + 1} of {network.depth}", -1.0)
+        engine.set_bounds(bounds)
+        return bounds
 
     def _start(self, bounds: list[Bounds]) -> None:
         """The root subproblems, one a clause."""
@@ -120,51 +151,37 @@ class NeuronSplitSearch:
         self.regions = Regions(
             self.problem, np.stack([self.units.layer, self.units.neuron], axis=1), bounds
         )
-        clauses, n = self.problem.clauses, len(self.units)
-        weights = np.zeros((len(clauses), max(len(c.bound) for c in clauses)))
-        for c, clause in enumerate(clauses):
-            weights[c, : len(clause.bound)] = 1.0 / len(clause.bound)
-        slopes = [
-            default_slopes(low[0, index], high[0, index])
-            for low, high, index in zip(
-                self.units.low, self.units.high, self.units.index, strict=True
-            )
-        ]
-        alpha = np.repeat(np.concatenate(slopes)[None, :], len(clauses), axis=0)
-        count = len(clauses)
-        self.nodes = [(c, -1, -1, -1, 0) for c in range(count)]
+        clauses = self.problem.clauses
+        goals = Goals(
+            self.problem.network.depth,
+            np.stack([-c.rows.mean(axis=0) for c in clauses]),
+            np.stack([c.bound.mean() for c in clauses]),
+        )
+        self.nodes = [(c, -1, -1, -1, 0) for c in range(len(clauses))]
         self.leaves, self.certificates = [], {}
-        self.pool = [
-            Batch(
-                self.engine, self.units, clauses, np.arange(count), weights,
-                np.zeros((count, n), np.int8), alpha.astype(np.float32),
-                np.zeros((count, n), np.float32), np.arange(count), np.full(count, -np.inf),
-            )
-        ]  # fmt: skip
+        self.pool = [Batch.root(self.engine, self.units, goals)]
 
-    def _search(self) -> Verdict:
-        """Split and bound until nothing waits."""
+    def _search(self, slot: Deadline) -> Verdict | None:
+        """Bound the roots, then split and bound until nothing waits; None when the slot is over."""
         numbers = sum(layer.n_out for layer in self.problem.network.layers)
         size = int(max(2, min(256, _BATCH_NUMBERS / (8 * numbers))))
-        while self.pool:
-            if self.deadline.passed:
-                return Unknown("time limit reached", self._statistics())
-            batch = self._pick(size)
-            outcome = self._whole(batch)
-            if isinstance(outcome, Verdict):
-                return outcome
-            if not len(outcome):
-                continue
-            children = self._children(outcome)
-            found = self._improve(children, 10)
+        found = self._improve(self.pool.pop(), 15)
+        while True:
             if isinstance(found, Witness):
                 return Refuted(found, self._statistics())
             if len(found):
                 self.pool.append(found)
+            if not self.pool:
+                return Proved(self._tree(), self._statistics())
+            if self.deadline.passed or slot.passed:
+                return None
+            outcome = self._whole(self._pick(size))
+            if isinstance(outcome, Verdict):
+                return outcome
+            found = self._improve(self._children(outcome), 10) if len(outcome) else outcome
             if self.progress is not None:
                 waiting = sum(len(b) for b in self.pool)
                 self.progress(f"{self.visited} subproblems, {waiting} open", -1.0)
-        return Proved(self._tree(), self._statistics())
 
     def _pick(self, size: int) -> Batch:
         """The subproblems to split next: the worst, or the best when memory runs short."""
@@ -179,7 +196,7 @@ class NeuronSplitSearch:
         """Decide exactly the subproblems that are one linear region; return the others."""
         done = (batch.sign != 0).all(axis=1)
         for i in np.flatnonzero(done):
-            clause = self.problem.clauses[batch.clause[i]]
+            clause = self.problem.clauses[batch.goal[i]]
             phases = tuple(bool(s > 0) for s in batch.sign[i])
             outcome = self.regions.decide(clause, phases, lambda: self.deadline.passed)
             if outcome is None:
@@ -198,22 +215,18 @@ class NeuronSplitSearch:
             sign = 1 if i < len(batch) else -1
             parent = int(children.node[i])
             layer, neuron = int(self.units.layer[u]), int(self.units.neuron[u])
-            self.nodes.append((int(children.clause[i]), parent, layer, neuron, sign))
+            self.nodes.append((int(children.goal[i]), parent, layer, neuron, sign))
         children.node = np.arange(first, len(self.nodes))
         self.visited += len(children)
         return children
 
     def _improve(self, batch: Batch, iterations: int) -> Batch | Witness:
         """Bound a batch; look at the minimisers; return what stays open, or a witness."""
-        q = batch.queries()
-        value, point = self.engine.optimise(
-            q, iterations, enough=0.0, rate=0.1, decay=0.95, stop=lambda: self.deadline.passed
-        )
-        batch.keep(q, value)
+        point = improve(batch, iterations, lambda: self.deadline.passed)
         closed = batch.value > 0
         if self.keep_multipliers and closed.any():
             some = batch.take(np.flatnonzero(closed))
-            self.leaves.append((some.node, some.weights, some.alpha, some.mult))
+            self.leaves.append((some.node, some.alpha, some.mult))
         still = np.flatnonzero(~closed)
         if len(still):
             margins = self.problem.margins(self.problem.network.float64(point[still]))
@@ -230,5 +243,5 @@ class NeuronSplitSearch:
         clause, parent, layer, neuron, sign = np.array(self.nodes, dtype=np.int32).T
         return NeuronSplitTree(
             self.problem.case, tuple(self.bounds), clause, parent, layer, neuron, sign,
-            tuple(self.leaves), self.certificates,
+            tuple(self.leaves), self.certificates, tuple(self.lemmas),
         )  # fmt: skip

@@ -59,7 +59,7 @@ def choose(batch: Batch, candidates: int) -> np.ndarray:
     repeated = np.repeat(np.arange(n), tries)
     tried = order.ravel()
     trial = batch.take(repeated).split(tried)
-    values = batch.engine.run(trial.queries()).value.reshape(2, n, tries)
+    values = batch.engine.values(trial.queries()).reshape(2, n, tries)
     # Both children must be closed in the end: the weaker one counts, the stronger one breaks ties.
     merit = values.min(axis=0) + 1e-3 * np.minimum(values.max(axis=0), 0.0)
     merit[np.take_along_axis(score, order, axis=1) < 0] = -np.inf

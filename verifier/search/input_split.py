@@ -7,7 +7,6 @@ shares of the workers, the clock, the exact test of candidates and the record of
 from __future__ import annotations
 
 import itertools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from verifier.bounds.box_kernels import Forms, pack
 from verifier.bounds.interval import interval_bounds
+from verifier.bounds.linear import cores
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search import input_split_kernel as kernel
 from verifier.search.problem import Deadline, Problem, Progress
@@ -84,7 +84,7 @@ class InputSplitSearch:
         padded[:, : matrix.shape[1]] = matrix
         first = np.cumsum([0] + [len(c.bound) for c in problem.clauses])
         self.rows = kernel.Rows(padded, np.concatenate([c.bound for c in problem.clauses]), first)
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or cores()
         self.workers = [self._worker() for _ in range(self.threads)]
         self.pool: list[kernel.Stack] = []
         self.next_node = 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import Backward, Queries, default_slopes
-from verifier.search.problem import Clause
 
 
 class Units:
@@ -22,11 +22,12 @@ class Units:
     """
 
     def __init__(self, engine: Backward, bounds: list[Bounds]) -> None:
+        """Number the unstable neurons of the layers that have bounds (a prefix of all layers)."""
         self.low = [b[0][None, :] for b in bounds]
         self.high = [b[1][None, :] for b in bounds]
         self.index = [
             np.flatnonzero(relu & (low < 0) & (high > 0))
-            for relu, (low, high) in zip(engine.relu, bounds, strict=True)
+            for relu, (low, high) in zip(engine.relu, bounds, strict=False)
         ]
         sizes = np.cumsum([0] + [len(i) for i in self.index])
         self.columns = [np.arange(a, b) for a, b in itertools.pairwise(sizes)]
@@ -37,6 +38,21 @@ class Units:
         return len(self.neuron)
 
 
+@dataclass(frozen=True, eq=False)
+class Goals:
+    """Linear forms of one layer's activations whose minimum is wanted: rows . a_start + const.
+
+    Args:
+        start: the layer (0 is the input, k the k-th layer).
+        rows: (G, n_start).
+        const: (G,).
+    """
+
+    start: int
+    rows: np.ndarray
+    const: np.ndarray
+
+
 @dataclass(eq=False)
 class Batch:
     """Some subproblems, ready to be bounded together.
@@ -44,42 +60,62 @@ class Batch:
     Args:
         engine: backward engine of the outermost box.
         units: its unstable neurons.
-        clauses: the problem's clauses.
-        clause: (N,) position in ``clauses``.
-        weights: (N, m) nonnegative weights on the rows of each one's clause (padded with 0).
+        goals: what is minimised.
+        goal: (N,) which of them, for each subproblem.
         sign: (N, n_units) int8, the assumed sign of each unit, 0 if none.
         alpha: (N, n_units) float32 slopes.
         mult: (N, n_units) float32 signed multipliers.
         node: (N,) number in the search tree.
-        value: (N,) best lower bound known on minus the clause's weighted slack.
+        value: (N,) best lower bound known on the goal.
     """
 
     engine: Backward
     units: Units
-    clauses: tuple[Clause, ...]
-    clause: np.ndarray
-    weights: np.ndarray
+    goals: Goals
+    goal: np.ndarray
     sign: np.ndarray
     alpha: np.ndarray
     mult: np.ndarray
     node: np.ndarray
     value: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.clause)
+    _ARRAYS: ClassVar = ("goal", "sign", "alpha", "mult", "node", "value")
 
-    _ARRAYS = ("clause", "weights", "sign", "alpha", "mult", "node", "value")
+    def __len__(self) -> int:
+        return len(self.goal)
+
+    @classmethod
+    def root(cls, engine: Backward, units: Units, goals: Goals) -> Batch:
+        """One subproblem a goal, nothing split, default slopes; node numbers are the goals'."""
+        count, n = len(goals.const), len(units)
+        alpha = np.zeros((count, n), dtype=np.float32)
+        for columns, index, low, high in zip(
+            units.columns, units.index, units.low, units.high, strict=True
+        ):
+            alpha[:, columns] = default_slopes(low[0, index], high[0, index])
+        return cls(
+            engine, units, goals, np.arange(count), np.zeros((count, n), np.int8), alpha,
+            np.zeros((count, n), np.float32), np.arange(count), np.full(count, -np.inf),
+        )  # fmt: skip
 
     def take(self, index: np.ndarray) -> Batch:
         """Copies of some of the subproblems."""
         arrays = {name: getattr(self, name)[index] for name in self._ARRAYS}
-        return Batch(self.engine, self.units, self.clauses, **arrays)
+        return Batch(self.engine, self.units, self.goals, **arrays)
+
+    def outline(self) -> Batch:
+        """The same subproblems without their slopes and multipliers, which can be found again."""
+        none = np.zeros((0, 0), dtype=np.float32)
+        return replace(self, alpha=none, mult=none)
 
     @staticmethod
     def join(parts: list[Batch]) -> Batch:
         """One batch from several (at least one)."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
         arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in Batch._ARRAYS}
-        return Batch(parts[0].engine, parts[0].units, parts[0].clauses, **arrays)
+        return Batch(first.engine, first.units, first.goals, **arrays)
 
     def split(self, unit: np.ndarray) -> Batch:
         """All children where ``unit[i]`` of subproblem i is assumed >= 0, then all where <= 0."""
@@ -90,17 +126,10 @@ class Batch:
         return out
 
     def queries(self) -> Queries:
-        """Lower-bound queries on minus the weighted slack of each one's clause."""
-        engine, depth, n = self.engine, self.engine.network.depth, len(self)
-        rows, const = np.zeros((n, engine.network.n_outputs)), np.zeros(n)
-        for c, clause in enumerate(self.clauses):
-            mine = np.flatnonzero(self.clause == c)
-            if len(mine):
-                weights = self.weights[mine][:, : len(clause.bound)]
-                rows[mine] = -(weights @ clause.rows)
-                const[mine] = weights @ clause.bound
+        """The lower-bound queries, with the slopes and multipliers found so far."""
+        engine, n = self.engine, len(self)
         low, high, alpha, mult, sign = [], [], [], [], []
-        for k in range(depth):
+        for k in range(self.goals.start):
             columns, index = self.units.columns[k], self.units.index[k]
             base_low, base_high = self.units.low[k], self.units.high[k]
             s = np.zeros((n, base_low.shape[1]), dtype=np.int8)
@@ -115,7 +144,8 @@ class Batch:
             mult.append(m)
             sign.append(s)
         box = (engine.lower[None, :], engine.upper[None, :])
-        return Queries(depth, rows, const, alpha, low, high, box, mult, sign)
+        rows, const = self.goals.rows[self.goal], self.goals.const[self.goal]
+        return Queries(self.goals.start, rows, const, alpha, low, high, box, mult, sign)
 
     def keep(self, q: Queries, value: np.ndarray) -> None:
         """Store the slopes and multipliers that the queries ended with, and the bounds."""

@@ -1,0 +1,94 @@
+"""Tighter bounds on the pre-activations of one layer, each by a small branch and bound of its own.
+
+For deep networks with small balls the first layers have few unstable neurons, and what makes the
+later bounds loose is how their relaxations add up. So every unstable neuron of a layer, from below
+and from above, becomes a goal; all goals split neurons of earlier layers side by side, in one
+batch, for a number of rounds. The minimum over a goal's subproblems is a rigorous bound (a lemma
+with its own tree).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from verifier.bounds.interval import Bounds
+from verifier.bounds.linear import Backward
+from verifier.search.branching import choose
+from verifier.search.subproblems import Batch, Goals, Units
+
+
+def tighten_layer(
+    engine: Backward,
+    bounds: list[Bounds],
+    layer: int,
+    rounds: int,
+    stop: Callable[[], bool],
+) -> tuple[Bounds, Batch | None]:
+    """Pre-activation bounds of one layer after some rounds of splitting earlier neurons.
+
+    Args:
+        engine: backward engine of the box.
+        bounds: rigorous bounds of the layers before, and present bounds of this one.
+        layer: index of the layer, at least 1.
+        rounds: splits a goal.
+        stop: asked between backward passes.
+
+    Returns:
+        (lower, upper), never looser than ``bounds[layer]``, and the subproblems whose values prove
+        them (goals: the unstable neurons from below, then from above), None if there was nothing
+        to do.
+    """
+    low, high = (b.copy() for b in bounds[layer])
+    index = np.flatnonzero(engine.relu[layer] & (low < 0) & (high > 0))
+    units = Units(engine, bounds[:layer])
+    if not len(index) or not len(units):
+        return (low, high), None
+    weight: Any = engine.weights[layer]
+    rows = weight[index].toarray() if sp.issparse(weight) else weight[index]
+    bias = engine.bias[layer][index]
+    goals = Goals(layer, np.concatenate([rows, -rows]), np.concatenate([bias, -bias]))
+    leaves = split_goals(Batch.root(engine, units, goals), rounds, stop)
+    value = np.full(len(goals.const), np.inf)
+    np.minimum.at(value, leaves.goal, leaves.value)
+    low[index] = np.maximum(low[index], value[: len(index)])
+    high[index] = np.minimum(high[index], -value[len(index) :])
+    return (low, high), leaves
+
+
+def split_goals(batch: Batch, rounds: int, stop: Callable[[], bool]) -> Batch:
+    """The leaves after splitting each goal's worst subproblem ``rounds`` times.
+
+    The minimum of a goal's leaf values bounds the goal from below.
+
+    A goal whose bound is positive is left alone: the neuron is known to be stable then.
+    """
+    improve(batch, 15, stop)
+    for _ in range(rounds):
+        # The worst subproblem of each goal that still matters and can still be split.
+        order = np.lexsort((batch.value, batch.goal))
+        worst = order[np.unique(batch.goal[order], return_index=True)[1]]
+        free = (batch.sign[worst] == 0).any(axis=1)
+        worst = worst[(batch.value[worst] <= 0) & free]
+        if not len(worst) or stop():
+            break
+        picked = batch.take(worst)
+        children = picked.split(choose(picked, 3))
+        parents = np.tile(picked.value, 2)
+        improve(children, 8, stop)
+        children.value = np.maximum(children.value, parents)
+        rest = np.ones(len(batch), dtype=bool)
+        rest[worst] = False
+        batch = Batch.join([batch.take(np.flatnonzero(rest)), children])
+    return batch
+
+
+def improve(batch: Batch, iterations: int, stop: Callable[[], bool]) -> np.ndarray:
+    """Raise a batch's values by gradient steps; return the minimising corners (N, n_inputs)."""
+    q = batch.queries()
+    value, point = batch.engine.optimise(q, iterations, enough=0.0, rate=0.1, decay=0.95, stop=stop)
+    batch.keep(q, value)
+    return point
