@@ -138,6 +138,26 @@ def test_leaky_relu_and_abs_cost_one_relu_each(tmp_path: Path) -> None:
         assert (network.depth, network.n_relu) == (2, 5)
 
 
+def test_overlapping_windows_share_their_neurons(tmp_path: Path) -> None:
+    # 9 convolution outputs and 4 windows of 2 x 2: along the rows 6 maxima of pairs, then 4.
+    writer = Writer((1, 1, 4, 4))
+    value = writer.node("Conv", "x", np.random.default_rng(1).standard_normal((1, 1, 2, 2)))
+    value = writer.node("MaxPool", value, kernel_shape=[2, 2])
+    network = load_model(writer.save(tmp_path / "m.onnx", value)).network
+    assert network.n_relu == 6 + 4
+    assert [layer.n_out for layer in network.layers] == [6 + 6, 4 + 4, 4]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_limit_at_the_end_of_the_type_is_none(dtype: type, tmp_path: Path) -> None:
+    for largest, n_relu in ((np.finfo(dtype).max, 3), (np.finfo(dtype).max / 2, 6)):
+        writer = Writer((1, 3), dtype)
+        value = writer.node("Clip", "x", np.array(0.0), np.array(float(largest)))
+        network = load_model(writer.save(tmp_path / "m.onnx", value)).network
+        assert network.n_relu == n_relu
+        assert network.exact([-1, 2, 3]) == (0, 2, 3)
+
+
 def test_a_convolution_is_stored_sparse(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     writer = Writer(("batch", 1, 28, 28))

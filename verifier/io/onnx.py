@@ -7,8 +7,8 @@ not, the value between them becomes a layer without ReLU. So nothing is rounded,
 exceptions, each of which is named in ``Network.notes``: the constants of BatchNormalization and
 their products with the weights before it; 1/divisor of a Div by something other than a power of
 two; 1/n of a mean over n entries, n no power of two; arithmetic between constants in the graph,
-which is done in the model's type as a runtime does it. A limit of a Clip at or beyond the largest
-float32 is no limit.
+which is done in the model's type as a runtime does it. A limit of a Clip at
+the end of its type's range is no limit.
 
 **Validation.** Every import is compared with onnxruntime on sample points, inside a rigorous bound
 on what rounding can do to a runtime's result in any order of summation; if they differ by more, the

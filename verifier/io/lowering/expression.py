@@ -149,7 +149,10 @@ class Neurons:
                 keep = self._plain(expression)
             if mode == "carry":
                 keep |= expression.counts() == 0
-            settled = expression if keep.all() else self._neurons(expression, keep, relu=False)
+            settled = expression
+            if not keep.all():
+                share = mode == "carry"
+                settled = self._neurons(expression, keep, relu=False, share=share)
             self._made[key] = (expression, settled)
         return self._made[key][1]
 
@@ -161,7 +164,7 @@ class Neurons:
             rectified = np.where(fixed, np.maximum(expression.bias, 0.0), expression.bias)
             keep = fixed | (self._plain(expression) & self._nonnegative(expression))
             rest = Expression(expression.terms, rectified)
-            result = rest if keep.all() else self._neurons(rest, keep, relu=True)
+            result = rest if keep.all() else self._neurons(rest, keep, relu=True, share=True)
             self._made[key] = (expression, result)
         return self._made[key][1]
 
@@ -180,11 +183,14 @@ class Neurons:
             mask &= ~_rows_with(matrix, wrong)
         return mask
 
-    def _neurons(self, expression: Expression, keep: np.ndarray, relu: bool) -> Expression:
+    def _neurons(
+        self, expression: Expression, keep: np.ndarray, relu: bool, share: bool
+    ) -> Expression:
         """The expression with the entries not in ``keep`` replaced by new neurons.
 
         Entries of different levels become different groups, so that each is computed as early as
-        it can be. Equal ReLU entries share one neuron.
+        it can be. Equal entries share one neuron if ``share``; entries that are settled in order to
+        be summed exactly must not.
         """
         levels = np.zeros(expression.size, dtype=np.int64)
         for g, matrix in expression.terms.items():
@@ -198,7 +204,7 @@ class Neurons:
         for level in np.unique(levels[~keep]):
             rows = np.flatnonzero(~keep & (levels == level))
             part = expression.rows(rows)
-            first, which = _distinct(part) if relu else (np.arange(len(rows)),) * 2
+            first, which = _distinct(part) if share else (np.arange(len(rows)),) * 2
             kept[len(self.groups)] = _scatter(rows, which, (expression.size, len(first)))
             part = part if len(first) == len(rows) else part.rows(first)
             self.groups.append(Group(int(level) + 1, len(first), relu, part))

@@ -67,7 +67,7 @@ def _extreme(build: Lowering, node: Node, inputs: list[Value], upper: bool) -> T
 
 
 def clip(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
-    """min(max(X, min), max). A limit at or beyond the largest float32 is none, as in opset 6."""
+    """min(max(X, min), max). A limit at the end of its type's range is none, as in opset 6."""
     x = input_tensor(node, inputs[0])
     low = _limit(node, inputs, 1, "min")
     high = _limit(node, inputs, 2, "max")
@@ -82,21 +82,21 @@ def clip(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
 
 def _limit(node: Node, inputs: list[Value], slot: int, name: str) -> float | None:
     """One limit of a Clip, from an attribute (before opset 11) or an input."""
-    value = node.attributes.get(name)
+    value, kind = node.attributes.get(name), np.dtype(np.float32)
     if node.opset >= 11:
         given = inputs[slot] if len(inputs) > slot else None
-        value = None if given is None else node.constant(given, name).ravel()
-        if value is not None:
-            if len(value) != 1:
-                raise node.error(f"{name} must be a scalar")
-            value = float(value[0])
+        value = None
+        if given is not None:
+            array = node.constant(given, name)
+            if array.size != 1 or array.dtype not in (np.float32, np.float64):
+                raise node.error(f"{name} must be one float")
+            value, kind = float(array.ravel()[0]), array.dtype
     if value is None:
         return None
     if np.isnan(value):
         raise node.error(f"{name} is NaN")
-    absent = (
-        value <= -np.finfo(np.float32).max if name == "min" else (value >= np.finfo(np.float32).max)
-    )
+    largest = float(np.finfo(kind).max)
+    absent = value <= -largest if name == "min" else value >= largest
     if not absent and np.isinf(value):
         raise node.error(f"{name} is {value}")
     return None if absent else float(value)
