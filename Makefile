@@ -84,6 +84,8 @@ $(CORE): $(PYTHON_STAMP) requirements/core.txt pyproject.toml
 	@echo 'Installing relucid and its libraries (once, a minute or two) ...'
 	@$(PIP) -r requirements/core.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@echo 'Compiling the numerical kernels (once, half a minute) ...'
+	@$(BIN)/python -m verifier.search.warm_up
 	@touch $@
 
 $(TEST): $(CORE) requirements/test.txt

@@ -14,7 +14,8 @@ import numpy as np
 
 from verifier.bounds.float_error import TINY, UNIT, gamma
 from verifier.bounds.interval import Bounds, absolute, relu_interval
-from verifier.bounds.kernels import CHORD, jit
+from verifier.bounds.jit import jit
+from verifier.bounds.kernels import CHORD
 from verifier.core.network import Network
 
 
@@ -150,13 +151,11 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
             f.buf[j] = 0.0
         for i in range(net.width[q + 1]):
             v = f.lam[i]
-            if v == 0.0:
-                continue
             lo = low[q, i]
             hi = high[q, i]
+            if v == 0.0 or (net.relu[q, i] and hi <= 0.0):
+                continue
             if net.relu[q, i] and lo < 0.0:
-                if hi <= 0.0:
-                    continue
                 if blame:
                     blame_neuron(d, q, i, v, lo, hi, f)
                 if v > 0.0:

@@ -1,19 +1,15 @@
 """Compiled inner loops of the backward linear bounds, without temporaries.
 
 Arrays named ``low``, ``high`` (pre-activation bounds) have one row for all queries or one row a
-query. The compiler may reorder sums (``reassoc``) and fuse multiply-adds (``contract``): the error
-bounds of ``float_error`` hold for every order. It may not assume that NaN or infinity do not occur.
+query.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from verifier.bounds.float_error import TINY, UNIT
-
-FAST = {"reassoc", "contract", "nsz"}
-jit = numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+from verifier.bounds.jit import jit
 
 #: Slack that makes the chord's intercept an upper bound although its slope was rounded.
 CHORD = 8.0 * UNIT

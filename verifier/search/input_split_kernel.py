@@ -28,7 +28,7 @@ from verifier.bounds.box_kernels import (
     tighten,
 )
 from verifier.bounds.float_error import TINY, UNIT
-from verifier.bounds.kernels import jit
+from verifier.bounds.jit import jit
 
 DONE, CANDIDATE, BUDGET, FULL = 0, 1, 2, 3
 SPLIT, CUT_BELOW, CUT_ABOVE, SPLIT_NEURON = 0, 1, 2, 3

@@ -6,6 +6,8 @@ of the first real question (and out of its time limit).
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from verifier.core.network import Layer, Network
@@ -30,7 +32,7 @@ def _network() -> Network:
     sizes = (2, 8, 8, 3)
     layers = [
         Layer(rng.normal(size=(n, m)), rng.normal(size=n), np.full(n, n != sizes[-1]))
-        for m, n in zip(sizes, sizes[1:], strict=False)
+        for m, n in itertools.pairwise(sizes)
     ]
     return Network(tuple(layers))
 
