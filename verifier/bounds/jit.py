@@ -33,7 +33,7 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.CACHE_DIR = str(_cache_directory())
 
 #: The compiler may reorder sums (``reassoc``) and fuse multiply-adds (``contract``): the error
-#: bounds of ``float_error`` hold for every order. It may not assume that there is no NaN or infinity.
+#: bounds of ``float_error`` hold for every order. NaN and infinity are respected.
 jit = numba.njit(
     cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy"
 )
