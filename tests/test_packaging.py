@@ -1,11 +1,13 @@
 """What is installed is what stands in the checkout."""
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,22 @@ def test_every_direct_dependency_is_locked():
     for line in PROJECT["dependencies"]:
         name = re.match(r"[A-Za-z0-9-]+", line)[0].lower()
         assert f"\n{name}==" in locked
+
+
+def test_dependencies_are_exactly_what_the_code_imports():
+    imported = set()
+    for room in ("verifier", "constructions", "relucid"):
+        for file in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                    imported.add(node.module.split(".")[0])
+    own = {"verifier", "constructions", "torchbridge", "relucid", "relucid_models"}
+    distributions = packages_distributions()
+    needed = {
+        distributions[name][0].lower() for name in imported - own - set(sys.stdlib_module_names)
+    }
+    declared = {re.match(r"[A-Za-z0-9-]+", line)[0].lower() for line in PROJECT["dependencies"]}
+    # google.protobuf comes with onnx, whose message types it defines.
+    assert needed - {"protobuf"} == declared
