@@ -30,7 +30,7 @@ def _cache_directory() -> Path:
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(_cache_directory())
+    numba.config.CACHE_DIR = str(_cache_directory())  # type: ignore[attr-defined]
 
 #: The compiler may reorder sums (``reassoc``) and fuse multiply-adds (``contract``): the error
 #: bounds of ``float_error`` hold for every order. NaN and infinity are respected.

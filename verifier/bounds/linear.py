@@ -44,13 +44,19 @@ def cores() -> int:
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
-    """The threads that share batches.
+def single_threaded_blas() -> None:
+    """Keep matrix products in the calling thread, for the rest of this process.
 
-    Each works on its own rows with a single-threaded BLAS: threads of a BLAS wait for each other in
-    every product, which costs a factor on a machine that is busy.
+    The threads here each work on rows of their own. Those of a BLAS wait for each other in every
+    product, which costs a factor of ten on a machine that is busy.
     """
     threadpool_limits(1, user_api="blas")
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """The threads that share batches."""
+    single_threaded_blas()
     return ThreadPoolExecutor(cores(), thread_name_prefix="bounds")
 
 

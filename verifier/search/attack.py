@@ -54,9 +54,10 @@ def attack(
     problem: Problem,
     deadline: Deadline,
     *,
+    rng: np.random.Generator,
+    samples: int = 20,
     restarts: int = 20,
     steps: int = 60,
-    rng: np.random.Generator,
     starts: np.ndarray | None = None,
 ) -> Witness | None:
     """Look for a counterexample from the centre, the given starts and random points.
@@ -64,9 +65,10 @@ def attack(
     Args:
         problem: what to refute.
         deadline: looked at after every step.
-        restarts: random starting points a clause.
+        rng: source of the random points.
+        samples: random points that are evaluated.
+        restarts: how many of them, the best for each clause, are climbed from.
         steps: gradient steps.
-        rng: source of the random starts.
         starts: (k, n_inputs) further starting points for every clause (minimisers of bounds, say).
 
     Returns:
@@ -74,17 +76,30 @@ def attack(
     """
     lower, upper = problem.box
     width = upper - lower
-    points = [(0.5 * (lower + upper))[None, :], lower + width * rng.random((restarts, len(lower)))]
-    if starts is not None:
-        points.append(starts)
+    scattered = lower + width * rng.random((samples, len(lower)))
+    margins = problem.margins(problem.network.float64(scattered))
+    witness = exact_hit(problem, scattered, margins)
+    if witness is not None:
+        return witness
+    fixed = [(0.5 * (lower + upper))[None, :]] + ([] if starts is None else [starts])
+    points, clause = [], []
+    for k in range(len(problem.clauses)):
+        best = np.argsort(-margins[:, k])[:restarts]
+        points += [*fixed, scattered[best]]
+        clause.append(np.full(sum(map(len, fixed)) + len(best), k))
     first = np.clip(np.concatenate(points), lower, upper)
-    clauses = len(problem.clauses)
-    x = np.repeat(first, clauses, axis=0)
-    clause = np.tile(np.arange(clauses), len(first))
+    return _climb(problem, deadline, first, np.concatenate(clause), steps)
+
+
+def _climb(
+    problem: Problem, deadline: Deadline, x: np.ndarray, clause: np.ndarray, steps: int
+) -> Witness | None:
+    """Sign-gradient steps with a shrinking rate, each point on its clause's smallest slack."""
+    lower, upper = problem.box
+    width = upper - lower
     for step in range(steps + 1):
         y, masks = _forward(problem.network, x)
-        margins = problem.margins(y)
-        witness = exact_hit(problem, x, margins)
+        witness = exact_hit(problem, x, problem.margins(y))
         if witness is not None or deadline.passed or step == steps:
             return witness
         g = _backward(problem.network, masks, _active_rows(problem, y, clause))

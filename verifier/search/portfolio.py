@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from verifier.bounds.linear import root_bounds, single_threaded_blas
 from verifier.core.network import Network
 from verifier.core.property import Property
 from verifier.core.verdict import Proved, Refuted, Replay, Unknown, Verdict, Witness
@@ -57,6 +58,7 @@ def certify(
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
     deadline = Deadline(timeout)
+    single_threaded_blas()
     if engine == "milp":
         from verifier.search.milp import check_installed
 
@@ -103,7 +105,6 @@ def _decide(
 
         return interval.run(problem, deadline)
     if engine in ("lp", "milp"):
-        from verifier.bounds.linear import root_bounds
         from verifier.search import lp, milp
 
         _, bounds = root_bounds(problem.network, *problem.box)
@@ -111,10 +112,12 @@ def _decide(
             return lp.run(problem, deadline, bounds=bounds)
         return milp.run(problem, deadline, solver=solver, bounds=bounds)
     if engine == "auto":
-        witness = attack(problem, deadline, rng=rng)
+        # Points are nearly free where there are few inputs; many properties fall to enough.
+        samples = 4000 if problem.network.n_inputs <= 16 else 20
+        witness = attack(problem, deadline, rng=rng, samples=samples)
         if witness is not None:
             return Refuted(witness, {"attack": 1.0})
-    return _branch_and_bound(problem, deadline, engine, progress, rng)
+    return _branch_and_bound(problem, deadline, engine, progress)
 
 
 def _branch_and_bound(
@@ -122,7 +125,6 @@ def _branch_and_bound(
     deadline: Deadline,
     engine: str,
     progress: Progress | None,
-    rng: np.random.Generator,
 ) -> Verdict:
     """Split inputs where there are few, neurons otherwise."""
     from verifier.search import input_split
@@ -131,11 +133,6 @@ def _branch_and_bound(
         from verifier.search import branch_and_bound
 
         return branch_and_bound.run(problem, deadline, progress)
-    if engine == "auto":
-        # Points are nearly free here, and many refutable properties fall to enough of them.
-        witness = attack(problem, deadline, restarts=2000, steps=40, rng=rng)
-        if witness is not None:
-            return Refuted(witness, {"attack": 1.0})
     verdict = input_split.InputSplitSearch(problem).run(deadline, progress)
     if isinstance(verdict, Unknown) and not deadline.passed and engine == "auto":
         from verifier.search import lp_tree
