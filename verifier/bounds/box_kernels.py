@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from verifier.bounds.float_error import TINY, UNIT, gamma
-from verifier.bounds.interval import Bounds, absolute, relu_interval
+from verifier.bounds.interval import Bounds, magnitudes, underflow_allowance
 from verifier.bounds.jit import jit
-from verifier.bounds.kernels import CHORD
+from verifier.bounds.kernels import chord_above
 from verifier.core.network import Network
 
 
@@ -28,6 +28,7 @@ class Packed(NamedTuple):
         relu: (depth, P) bool.
         width: (depth + 1,) sizes, input first.
         error: gamma for a whole backward pass.
+        underflow: covers the products of a whole backward pass that underflow.
     """
 
     weight: np.ndarray
@@ -36,6 +37,7 @@ class Packed(NamedTuple):
     relu: np.ndarray
     width: np.ndarray
     error: float
+    underflow: float
 
 
 class Forms(NamedTuple):
@@ -83,16 +85,14 @@ def pack(
     low, high = np.zeros((depth, padded)), np.zeros((depth, padded))
     relu = np.zeros((depth, padded), dtype=bool)
     error = gamma(int(width.max()) + 4 * depth)
-    largest = np.maximum(np.abs(lower), np.abs(upper))
+    sizes = magnitudes(network, lower, upper, bounds, error)
     for k, layer in enumerate(network.layers):
         n = layer.n_out
         weight[k, :n, : layer.n_in] = layer.dense
-        bias[k, :n], relu[k, :n] = layer.bias, layer.relu
-        size[k, :n] = (absolute(layer.weight) @ largest + np.abs(layer.bias)) * (1 + 2 * error)
+        bias[k, :n], relu[k, :n], size[k, :n] = layer.bias, layer.relu, sizes[k]
         low[k, :n], high[k, :n] = bounds[k]
-        after = relu_interval(layer, *bounds[k])
-        largest = np.maximum(np.abs(after[0]), np.abs(after[1]))
-    return Packed(weight, bias, size, relu, width, error), low, high
+    underflow = underflow_allowance(lower, upper, sizes)
+    return Packed(weight, bias, size, relu, width, error, underflow), low, high
 
 
 def forms(net: Packed, rows: int) -> Forms:
@@ -162,10 +162,9 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
                     if hi < -lo:
                         continue
                 else:
-                    s = hi / (hi - lo)
-                    t = v * (CHORD * hi - s * lo + TINY * (1.0 - lo))
-                    const += t
-                    mag -= t
+                    s, t = chord_above(lo, hi)
+                    const += v * t
+                    mag -= v * t
                     v = v * s
             const += v * net.bias[q, i]
             mag += abs(v) * net.size[q, i]
@@ -178,7 +177,7 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
         const += v * f.centre[j]
         mag += abs(v) * (abs(f.centre[j]) + f.radius[j])
         f.lam[j] = v * f.radius[j]
-    return const - net.error * mag - TINY * (1.0 + mag)
+    return const - net.error * mag - net.underflow
 
 
 @jit

@@ -30,8 +30,16 @@ def affine_interval(layer: Layer, lower: np.ndarray, upper: np.ndarray) -> Bound
         upper: (n_in,) finite.
 
     Returns:
-        (lower, upper), each (n_out,), valid in exact arithmetic.
+        (lower, upper), each (n_out,), valid in exact arithmetic; infinite where the numbers leave
+        the float64 range.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = _centred(layer, lower, upper)
+    return np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+
+
+def _centred(layer: Layer, lower: np.ndarray, upper: np.ndarray) -> Bounds:
+    """The bounds of ``affine_interval``, NaN where an overflow made them meaningless."""
     centre = 0.5 * lower + 0.5 * upper
     # The radius must cover both ends although the centre was rounded.
     radius = np.maximum(upper - centre, centre - lower)
@@ -61,3 +69,38 @@ def interval_bounds(network: Network, lower: np.ndarray, upper: np.ndarray) -> l
         out.append((lower, upper))
         lower, upper = relu_interval(layer, lower, upper)
     return out
+
+
+def magnitudes(
+    network: Network, lower: np.ndarray, upper: np.ndarray, bounds: list[Bounds], error: float
+) -> list[np.ndarray]:
+    """For each layer a bound on |W| |a| + |b| over the box: what a rounding error is relative to.
+
+    Args:
+        network: a float network.
+        lower, upper: (n_inputs,) box.
+        bounds: rigorous pre-activation bounds of every layer on it.
+        error: ``gamma`` of at least the longest sum.
+
+    Returns:
+        arrays (n_out,); infinite or NaN where the numbers leave the float64 range.
+    """
+    largest, out = np.maximum(np.abs(lower), np.abs(upper)), []
+    for layer, pair in zip(network.layers, bounds, strict=True):
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = absolute(layer.weight) @ largest + np.abs(layer.bias)
+            # Products that underflow are missing in the sum, however large what they multiply.
+            out.append(size * (1 + 2 * error) + TINY)
+        low, high = relu_interval(layer, *pair)
+        largest = np.maximum(np.abs(low), np.abs(high))
+    return out
+
+
+def underflow_allowance(lower: np.ndarray, upper: np.ndarray, sizes: list[np.ndarray]) -> float:
+    """More than the products that underflow in one backward pass can lose altogether.
+
+    Each loses at most 2^-1074 times an activation, and there are far fewer than 2^60 of them.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.maximum(np.abs(lower), np.abs(upper)).sum())
+        return TINY * (1.0 + total + sum(float(size.sum()) for size in sizes))

@@ -11,17 +11,28 @@ import numpy as np
 from verifier.bounds.float_error import TINY, UNIT
 from verifier.bounds.jit import jit
 
-#: Slack that makes the chord's intercept an upper bound although its slope was rounded.
+#: Covers the rounding of the chord's intercept.
 CHORD = 8.0 * UNIT
+
+
+@jit
+def chord_above(lo, hi):  # type: ignore[no-untyped-def]
+    """Slope s and intercept t with max(z, 0) <= s z + t for every z in [lo, hi], lo < 0 < hi.
+
+    A convex function lies below a line if it does so at both ends; t is chosen for the s that was
+    computed, so that any s is sound (it is 0 where hi - lo overflows, or s underflows).
+    """
+    s = hi / (hi - lo)
+    return s, max(hi - s * hi, -s * lo) + CHORD * hi + TINY
 
 
 @jit
 def relu_backward(lam, relu, low, high, alpha, mult, bias, size, const, mag):  # type: ignore[no-untyped-def]
     """Coefficients at activations a -> coefficients at pre-activations z, in place.
 
-    For unstable z in [lo, hi]: a >= alpha z, and a <= s z + t with s = hi / (hi - lo) and t rounded
-    up. ``mult`` holds the signed multiplier of a split constraint (sign of the split times beta >=
-    0); it is subtracted from the coefficient of z. On return
+    For unstable z in [lo, hi]: a >= alpha z, and a <= s z + t (``chord_above``). ``mult`` holds the
+    signed multiplier of a split constraint (sign of the split times beta >= 0); it is subtracted
+    from the coefficient of z. On return
 
         lam_in . a  >=  lam_out . z + (const added)   up to the error that ``mag`` accounts for.
 
@@ -54,8 +65,8 @@ def relu_backward(lam, relu, low, high, alpha, mult, bias, size, const, mag):  #
                     elif v >= 0.0:
                         v = v * alpha[q, j]
                     else:
-                        s = hi / (hi - lo)
-                        chord += v * (CHORD * hi - s * lo + TINY * (1.0 - lo))
+                        s, t = chord_above(lo, hi)
+                        chord += v * t
                         v = v * s
             if mult.shape[0] > 0:
                 v = v - mult[i, j]

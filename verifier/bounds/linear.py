@@ -30,10 +30,12 @@ from threadpoolctl import threadpool_limits
 
 from verifier.bounds import kernels
 from verifier.bounds.float_error import UNIT, gamma
-from verifier.bounds.interval import Bounds, absolute, interval_bounds, relu_interval
+from verifier.bounds.interval import Bounds, interval_bounds, magnitudes, underflow_allowance
 from verifier.core.network import Network
 
 _NO_MULTIPLIERS = np.zeros((0, 0))
+#: Numbers in one array of a batch's coefficients; some ten such arrays exist at a time.
+_CHUNK_NUMBERS = 2_000_000
 #: Queries from which on a batch is shared among the cores.
 _WORTH_SHARING = 64
 
@@ -125,8 +127,8 @@ class Backward:
     Args:
         network: a float network.
         lower, upper: the outermost box, float64 (n_inputs,).
-        bounds: rigorous pre-activation bounds on that box for a prefix of the layers, as far as
-            known; interval bounds fill the rest.
+        bounds: rigorous pre-activation bounds of every layer on that box; interval bounds if they
+            are not given.
     """
 
     def __init__(
@@ -148,17 +150,9 @@ class Backward:
     def set_bounds(self, bounds: list[Bounds]) -> None:
         """Use these pre-activation bounds of the outermost box for the rounding-error terms."""
         self.bounds = list(bounds)
-        largest = np.maximum(np.abs(self.lower), np.abs(self.upper))
-        self.input_size = largest
-        self.size: list[np.ndarray] = []
-        for layer, (low, high) in zip(self.network.layers, self.bounds, strict=True):
-            size = (absolute(layer.weight) @ largest + np.abs(layer.bias)) * (1 + 2 * self._gamma)
-            self.size.append(size)
-            low, high = relu_interval(layer, low, high)
-            largest = np.maximum(np.abs(low), np.abs(high))
-        total = 1.0 + float(self.input_size.sum()) + sum(float(s.sum()) for s in self.size)
-        # Products that underflow lose at most 2^-1074 each; there are far fewer than 2^60 of them.
-        self._underflow = 2.0**-1000 * total
+        self.input_size = np.maximum(np.abs(self.lower), np.abs(self.upper))
+        self.size = magnitudes(self.network, self.lower, self.upper, self.bounds, self._gamma)
+        self._underflow = underflow_allowance(self.lower, self.upper, self.size)
 
     def values(self, q: Queries) -> np.ndarray:
         """The bounds of one backward pass, (N,), on all cores."""
@@ -194,8 +188,9 @@ class Backward:
             lam = _times(lam, self.weights[j])
         value, point = np.empty(n), np.empty((n, self.network.n_inputs))
         kernels.concretise(lam, *q.box, self.input_size, const, mag, value, point)
-        value -= self._gamma * mag + self._underflow
-        value -= np.abs(value) * (4 * UNIT)
+        with np.errstate(over="ignore", invalid="ignore"):  # handled in the last line
+            value -= self._gamma * mag + self._underflow
+            value -= np.abs(value) * (4 * UNIT)
         value[~np.isfinite(value)] = -np.inf
         return Result(value, point, kept[::-1])
 
@@ -307,6 +302,7 @@ class _Moments:
         return out
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the bound becomes -inf
 def _times(lam: np.ndarray, weight: Any) -> np.ndarray:
     """lam W for dense or sparse W, as a C-contiguous array."""
     if sp.issparse(weight):
@@ -314,6 +310,7 @@ def _times(lam: np.ndarray, weight: Any) -> np.ndarray:
     return np.asarray(lam @ weight)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _forward(a: np.ndarray, weight: Any, bias: np.ndarray) -> np.ndarray:
     """a Wᵀ + b for a batch of rows."""
     if sp.issparse(weight):
@@ -333,7 +330,6 @@ def layer_bounds(
     box: tuple[np.ndarray, np.ndarray],
     *,
     iterations: int = 0,
-    chunk: int = 512,
     stop: Callable[[], bool] = lambda: False,
 ) -> Bounds:
     """Tighter pre-activation bounds of the neurons of one layer that may still be unstable.
@@ -344,7 +340,6 @@ def layer_bounds(
         bounds: bounds of the layers before it, and present bounds of this one.
         box: input box (n_inputs,), (n_inputs,).
         iterations: slope-optimisation steps (0: the default slopes only).
-        chunk: queries a batch.
         stop: asked between batches and steps; what is not tightened by then keeps its bounds.
 
     Returns:
@@ -356,6 +351,8 @@ def layer_bounds(
     weight: Any = engine.weights[layer]
     bias = engine.bias[layer]
     previous = bounds[:layer]
+    touched = engine.network.n_inputs + sum(len(b[0]) for b in previous)
+    chunk = int(np.clip(_CHUNK_NUMBERS / touched, 16, 512))
     for side, target in ((1.0, low), (-1.0, high)):
         for first in range(0, len(wanted), chunk):
             index = wanted[first : first + chunk]

@@ -17,7 +17,7 @@ Rational = Fraction | int
 
 
 def fractions(values: Iterable[Any]) -> tuple[Fraction, ...]:
-    """Each value (int, Fraction, finite float, NumPy float) as the exact rational that it is.
+    """Each value (int, Fraction, finite float, NumPy number) as the exact rational that it is.
 
     Raises:
         ValueError: a value is NaN or infinite.
@@ -29,10 +29,11 @@ def fractions(values: Iterable[Any]) -> tuple[Fraction, ...]:
         elif isinstance(value, (int, np.integer)):
             out.append(Fraction(int(value)))
         else:
-            number = float(value)
+            # Some (NumPy's long double, Decimal) have more bits than a float.
+            number = value if hasattr(value, "as_integer_ratio") else float(value)
             if not math.isfinite(number):
                 raise ValueError(f"{number} is not a finite number")
-            out.append(Fraction(number))
+            out.append(Fraction(*number.as_integer_ratio()))
     return tuple(out)
 
 
@@ -56,10 +57,10 @@ def round_down32(value: Rational) -> np.float32:
     """The largest float32 <= value (minus infinity below the float32 range)."""
     with np.errstate(over="ignore"):
         nearest = np.float32(round_down(value))
-    if np.isposinf(nearest):
-        return np.finfo(np.float32).max
-    if np.isfinite(nearest) and Fraction(float(nearest)) > value:
-        nearest = np.nextafter(nearest, np.float32(-np.inf))
+        if np.isposinf(nearest):
+            return np.finfo(np.float32).max
+        if np.isfinite(nearest) and Fraction(float(nearest)) > value:
+            nearest = np.nextafter(nearest, np.float32(-np.inf))
     return nearest
 
 

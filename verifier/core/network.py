@@ -31,7 +31,8 @@ class Layer:
         relu: (n_out,) bool.
 
     Raises:
-        NetworkError: shapes that do not fit, or a weight that is NaN or infinite.
+        NetworkError: shapes that do not fit, or a weight that is NaN, infinite, or of a type that
+            has no exact float64 form.
     """
 
     weight: np.ndarray | sp.csr_array
@@ -114,36 +115,81 @@ class Layer:
 def _checked(
     weight: np.ndarray | sp.csr_array, bias: np.ndarray, relu: np.ndarray
 ) -> tuple[np.ndarray | sp.csr_array, np.ndarray, np.ndarray]:
-    """The three arrays converted once, checked, and made read-only."""
-    if sp.issparse(weight):
-        weight = sp.csr_array(weight)
-        if weight.dtype == object:
-            raise NetworkError("a sparse weight must be float64; exact integers need a dense one")
-        weight = weight.astype(np.float64)
-        weight.sum_duplicates()
-        weight.eliminate_zeros()
-    else:
+    """The three arrays converted once, checked, copied, and made read-only.
+
+    Without copies a caller who goes on writing into an array would change the network.
+    """
+    if not sp.issparse(weight):
         weight = np.asarray(weight)
-        weight = weight if weight.dtype == object else np.ascontiguousarray(weight, np.float64)
     if len(weight.shape) != 2:
         raise NetworkError(f"a weight must have 2 dimensions, got shape {weight.shape}")
-    kind = object if weight.dtype == object else np.float64
-    bias, relu = np.asarray(bias, dtype=kind), np.asarray(relu, dtype=bool)
+    bias, relu = np.asarray(bias), np.array(relu, dtype=bool)
     for name, array in (("bias", bias), ("relu", relu)):
         if array.shape != (weight.shape[0],):
             raise NetworkError(
                 f"{name} must have shape ({weight.shape[0]},) to fit a weight of shape "
                 f"{weight.shape}, got {array.shape}"
             )
-    if kind is np.float64:
-        data = weight if isinstance(weight, np.ndarray) else weight.data
-        if not (np.isfinite(data).all() and np.isfinite(bias).all()):
-            raise NetworkError("a weight or bias is NaN or infinite")
-        data.setflags(write=False)
-    bias, relu = bias.copy(), relu.copy()
-    bias.setflags(write=False)
-    relu.setflags(write=False)
+    if sp.issparse(weight):
+        weight = sp.csr_array(weight, copy=True)
+        weight.data = _float64(weight.data)
+        weight.sum_duplicates()
+        weight.eliminate_zeros()
+        bias = _float64(bias)
+        _require_finite(weight.data)
+        for array in (weight.indices, weight.indptr):
+            array.setflags(write=False)
+    elif weight.dtype == object:
+        weight, bias = _exact_entries(weight), _exact_entries(bias)
+    else:
+        weight, bias = _float64(weight), _float64(bias)
+    data: Any = weight.data if sp.issparse(weight) else weight
+    for array in (data, bias, relu):
+        array.setflags(write=False)
     return weight, bias, relu
+
+
+def _float64(array: np.ndarray) -> np.ndarray:
+    """A C-contiguous float64 copy of finite real numbers, refused if it would change one."""
+    if array.dtype.kind not in "biuf":
+        raise NetworkError(
+            f"a weight or bias must hold real numbers, got dtype {array.dtype}; exact integers "
+            "and Fractions need a dense weight of dtype object"
+        )
+    with np.errstate(over="ignore"):  # reported below
+        converted = np.array(array, dtype=np.float64, order="C")
+    _require_finite(converted)
+    if array.dtype.kind in "iu":
+        large = (array > 2**53) | (array < -(2**53))
+        same = array[large].astype(object) == converted[large].astype(object)
+    else:
+        same = array == converted
+    if not np.all(same):
+        raise NetworkError(
+            f"a weight or bias of dtype {array.dtype} has more bits than a float64; "
+            "use dtype object for exact numbers"
+        )
+    return converted
+
+
+def _require_finite(array: np.ndarray) -> None:
+    """Raise NetworkError if a number is NaN or infinite."""
+    if not np.isfinite(array).all():
+        raise NetworkError("a weight or bias is NaN or infinite")
+
+
+def _exact_entries(array: np.ndarray) -> np.ndarray:
+    """A copy whose entries are Python integers and Fractions; floats mean their exact value.
+
+    Any other kind of number would round or wrap around in the products.
+    """
+    try:
+        values = fractions(array.ravel())
+    except (ValueError, TypeError) as problem:
+        raise NetworkError(f"a weight or bias is not a finite number: {problem}") from problem
+    out = np.empty(len(values), dtype=object)
+    out[:] = [v.numerator if v.denominator == 1 else v for v in values]
+    return out.reshape(array.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +225,7 @@ class Network:
                 )
         shape = tuple(self.input_shape) or (self.n_inputs,)
         object.__setattr__(self, "input_shape", shape)
-        if math.prod(shape) != self.n_inputs:
+        if min(shape) < 0 or math.prod(shape) != self.n_inputs:
             raise NetworkError(f"input shape {shape} does not hold {self.n_inputs} numbers")
 
     @property
@@ -225,6 +271,9 @@ class Network:
 
         Returns:
             n_outputs Fractions, with no rounding anywhere.
+
+        Raises:
+            NetworkError: a wrong number of inputs, or one that is NaN or infinite.
         """
         *_, (_, activation, denominator) = self._exact_steps(x)
         return tuple(Fraction(v, denominator) for v in activation)
@@ -240,7 +289,10 @@ class Network:
 
     def _exact_steps(self, x: Sequence[Any]) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """For each layer (z, a, q): integers over the common denominator q."""
-        point = fractions(x)
+        try:
+            point = fractions(x)
+        except ValueError as problem:
+            raise NetworkError(f"an input is not a number: {problem}") from problem
         if len(point) != self.n_inputs:
             raise NetworkError(f"expected {self.n_inputs} inputs, got {len(point)}")
         integers, denominator = common_denominator(point)
@@ -262,8 +314,17 @@ class Network:
 
         Returns:
             (n_outputs,) or (batch, n_outputs).
+
+        Raises:
+            NetworkError: exact weights that no float64 holds, or a shape that does not fit.
         """
+        if not self.is_float:
+            raise NetworkError("the network has exact weights without a float64 form")
         a = np.asarray(x, dtype=np.float64)
+        if a.ndim not in (1, 2) or a.shape[-1] != self.n_inputs:
+            raise NetworkError(
+                f"expected shape ({self.n_inputs},) or (batch, {self.n_inputs}), got {a.shape}"
+            )
         for layer in self.layers:
             z = _apply(layer, a)
             a = np.where(layer.relu, np.maximum(z, 0.0), z)
@@ -276,13 +337,17 @@ class Network:
         """
         d, layers = self.n_inputs, []
         for k, layer in enumerate(self.layers):
-            weight = sp.csr_array(layer.weight) if layer.is_sparse else layer.weight
             eye = sp.eye_array(d, format="csr")
-            if k == 0:
-                stacked: Any = sp.vstack([sp.csr_array(weight), eye], format="csr")
+            if not layer.is_float:  # a sparse array cannot hold exact integers
+                beside = np.zeros((layer.n_out, d if k else 0), dtype=object)
+                below = np.zeros((d, layer.n_in if k else 0), dtype=object)
+                identity = eye.toarray().astype(object)
+                stacked: Any = np.block([[layer.weight, beside], [below, identity]])
+            elif k == 0:
+                stacked = sp.vstack([sp.csr_array(layer.weight), eye], format="csr")
             else:
-                stacked = sp.block_diag([weight, eye], format="csr")
-            if not layer.is_sparse and d <= layer.n_in:
+                stacked = sp.block_diag([layer.weight, eye], format="csr")
+            if layer.is_float and not layer.is_sparse and d <= layer.n_in:
                 stacked = stacked.toarray()
             layers.append(
                 Layer(

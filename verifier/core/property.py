@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,20 +14,34 @@ from verifier.core.errors import PropertyError
 from verifier.core.exact import fractions, round_down, round_down32, round_up, round_up32
 
 
+def _exact(values: Iterable[Any], what: str) -> tuple[Fraction, ...]:
+    """``fractions`` with the error that a property raises."""
+    try:
+        return fractions(values)
+    except ValueError as problem:
+        raise PropertyError(f"{what} is not a number: {problem}") from problem
+
+
+def _shown(value: Fraction, other: Fraction) -> str:
+    """The value as a float where that tells it from the other, else exactly."""
+    low, high = round_down(value), round_down(other)
+    return repr(low) if low != high and math.isfinite(low) else str(value)
+
+
 @dataclass(frozen=True)
 class Box:
     """The closed box Π [lower_j, upper_j] with rational faces.
 
     Raises:
-        PropertyError: lengths that differ, or an empty interval.
+        PropertyError: lengths that differ, an empty interval, or a face that is not finite.
     """
 
     lower: tuple[Fraction, ...]
     upper: tuple[Fraction, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lower", fractions(self.lower))
-        object.__setattr__(self, "upper", fractions(self.upper))
+        object.__setattr__(self, "lower", _exact(self.lower, "a bound of a box"))
+        object.__setattr__(self, "upper", _exact(self.upper, "a bound of a box"))
         if len(self.lower) != len(self.upper):
             raise PropertyError(
                 f"a box needs as many lower as upper bounds, got {len(self.lower)} and "
@@ -35,8 +50,8 @@ class Box:
         for j, (low, high) in enumerate(zip(self.lower, self.upper, strict=True)):
             if low > high:
                 raise PropertyError(
-                    f"the box is empty: input {j} has lower bound {float(low)!r} > "
-                    f"upper bound {float(high)!r}"
+                    f"the box is empty: input {j} has lower bound {_shown(low, high)} > "
+                    f"upper bound {_shown(high, low)}"
                 )
 
     @classmethod
@@ -46,14 +61,18 @@ class Box:
         eps: Any,
         clip: tuple[Any, Any] | None = None,
     ) -> Box:
-        """The closed ℓ∞ ball of radius eps around center, cut to [clip[0], clip[1]] if given."""
-        (radius,) = fractions([eps])
-        middle = fractions(center)
+        """The closed ℓ∞ ball of radius eps around center, cut to [clip[0], clip[1]] if given.
+
+        Raises:
+            PropertyError: eps below 0, a number that is not finite, or a ball outside the cut.
+        """
+        (radius,) = _exact([eps], "eps")
+        middle = _exact(center, "the center of a ball")
         if radius < 0:
             raise PropertyError(f"eps must be at least 0, got {eps}")
         lower, upper = [c - radius for c in middle], [c + radius for c in middle]
         if clip is not None:
-            low, high = fractions(clip)
+            low, high = _exact(clip, "a face of the clip box")
             lower, upper = [max(v, low) for v in lower], [min(v, high) for v in upper]
         return cls(tuple(lower), tuple(upper))
 
@@ -100,6 +119,14 @@ class LinearConstraint:
     terms: tuple[tuple[int, Fraction], ...]
     bound: Fraction
     strict: bool = False
+
+    def __post_init__(self) -> None:
+        # A float coefficient would make the slack a rounded sum.
+        numbers = _exact([c for _, c in self.terms], "a coefficient")
+        indices = [int(i) for i, _ in self.terms]
+        object.__setattr__(self, "terms", tuple(zip(indices, numbers, strict=True)))
+        (bound,) = _exact([self.bound], "the bound of a constraint")
+        object.__setattr__(self, "bound", bound)
 
     def slack(self, values: Sequence[Fraction]) -> Fraction:
         """Σ coefficient_i · values_i − bound, exactly."""

@@ -114,13 +114,13 @@ class NeuronSplitSearch:
             bounds = self._tighten(bounds, rounds)
             if not all(np.isfinite(b).all() for pair in bounds for b in pair):
                 return Unknown("the bounds on the network overflow float64", self._statistics())
+            if self.deadline.passed:
+                break
             self._start(bounds)
             slot = math.inf if rounds == _ROUNDS[-1] else max(1.0, effort.elapsed)
             verdict = self._search(Deadline(slot if rounds >= 0 else 0.0))
             if verdict is not None:
                 return verdict
-            if self.deadline.passed:
-                break
         return Unknown("time limit reached", self._statistics())
 
     def _tighten(self, bounds: list[Bounds], rounds: int) -> list[Bounds]:
@@ -138,8 +138,8 @@ class NeuronSplitSearch:
                 bounds[k], leaves = tighten_layer(
                     engine, bounds, k, rounds, lambda: self.deadline.passed
                 )
-                if leaves is not None:
-                    self.lemmas.append(leaves if self.keep_multipliers else leaves.outline())
+                keep = self.keep_multipliers
+                self.lemmas += leaves if keep else [batch.outline() for batch in leaves]
             if self.progress is not None:
                 self.progress(f"bounds of layer {k + 1} of {network.depth}", -1.0)
         engine.set_bounds(bounds)

@@ -20,6 +20,9 @@ from verifier.bounds.linear import Backward
 from verifier.search.branching import choose
 from verifier.search.subproblems import Batch, Goals, Units
 
+#: Numbers in one array of coefficients of a batch (some tenfold while candidates are tried).
+_CHUNK_NUMBERS = 400_000
+
 
 def tighten_layer(
     engine: Backward,
@@ -27,7 +30,7 @@ def tighten_layer(
     layer: int,
     rounds: int,
     stop: Callable[[], bool],
-) -> tuple[Bounds, Batch | None]:
+) -> tuple[Bounds, list[Batch]]:
     """Pre-activation bounds of one layer after some rounds of splitting earlier neurons.
 
     Args:
@@ -39,24 +42,31 @@ def tighten_layer(
 
     Returns:
         (lower, upper), never looser than ``bounds[layer]``, and the subproblems whose values prove
-        them (goals: the unstable neurons from below, then from above), None if there was nothing
-        to do.
+        them: for some neurons at a time, each from below, then each from above.
     """
     low, high = (b.copy() for b in bounds[layer])
-    index = np.flatnonzero(engine.relu[layer] & (low < 0) & (high > 0))
+    unstable = np.flatnonzero(engine.relu[layer] & (low < 0) & (high > 0))
     units = Units(engine, bounds[:layer])
-    if not len(index) or not len(units):
-        return (low, high), None
+    proofs: list[Batch] = []
+    if not len(units):
+        return (low, high), proofs
+    touched = engine.network.n_inputs + sum(len(b[0]) for b in bounds[:layer])
+    chunk = max(4, int(_CHUNK_NUMBERS / touched))
     weight: Any = engine.weights[layer]
-    rows = weight[index].toarray() if sp.issparse(weight) else weight[index]
-    bias = engine.bias[layer][index]
-    goals = Goals(layer, np.concatenate([rows, -rows]), np.concatenate([bias, -bias]))
-    leaves = split_goals(Batch.root(engine, units, goals), rounds, stop)
-    value = np.full(len(goals.const), np.inf)
-    np.minimum.at(value, leaves.goal, leaves.value)
-    low[index] = np.maximum(low[index], value[: len(index)])
-    high[index] = np.minimum(high[index], -value[len(index) :])
-    return (low, high), leaves
+    for first in range(0, len(unstable), chunk):
+        if stop():
+            break
+        index = unstable[first : first + chunk]
+        rows = weight[index].toarray() if sp.issparse(weight) else weight[index]
+        bias = engine.bias[layer][index]
+        goals = Goals(layer, np.concatenate([rows, -rows]), np.concatenate([bias, -bias]))
+        leaves = split_goals(Batch.root(engine, units, goals), rounds, stop)
+        value = np.full(len(goals.const), np.inf)
+        np.minimum.at(value, leaves.goal, leaves.value)
+        low[index] = np.maximum(low[index], value[: len(index)])
+        high[index] = np.minimum(high[index], -value[len(index) :])
+        proofs.append(leaves)
+    return (low, high), proofs
 
 
 def split_goals(batch: Batch, rounds: int, stop: Callable[[], bool]) -> Batch:
