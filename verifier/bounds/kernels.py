@@ -138,6 +138,8 @@ def relu_forward(z, lam, relu, low, high, alpha, out):  # type: ignore[no-untype
 def adam_slopes(z, lam, relu, low, high, alpha, first, second, rate, step):  # type: ignore[no-untyped-def]
     """One Adam ascent step on the slopes: d bound / d alpha_j = max(lam_j, 0) z_j.
 
+    Slopes and multipliers stay float32 numbers: stored in half the space, exactly.
+
     Args:
         z: (N, n) pre-activations at the minimiser.
         lam: (N, n) coefficients at a.
@@ -153,13 +155,13 @@ def adam_slopes(z, lam, relu, low, high, alpha, first, second, rate, step):  # t
         k = i if low.shape[0] > 1 else 0
         for j in range(n):
             if relu[j] and low[k, j] < 0.0 and high[k, j] > 0.0:
-                g = lam[i, j] * z[i, j] if lam[i, j] > 0.0 else z[i, j] * 0.0
+                g = max(lam[i, j], 0.0) * z[i, j]
                 m = first[i, j] * 0.9 + g * 0.1
                 s = second[i, j] * 0.999 + g * g * 0.001
                 first[i, j] = m
                 second[i, j] = s
                 v = alpha[i, j] + rate * (m * c1) / (np.sqrt(s * c2) + 1e-12)
-                alpha[i, j] = min(max(v, z[i, j] * 0.0), z[i, j] * 0.0 + 1.0)
+                alpha[i, j] = np.float32(min(max(v, 0.0), 1.0))
 
 
 @jit
@@ -184,6 +186,4 @@ def adam_multipliers(z, sign, mult, first, second, rate, step):  # type: ignore[
                 first[i, j] = m
                 second[i, j] = s
                 v = mult[i, j] + rate * (m * c1) / (np.sqrt(s * c2) + 1e-12)
-                if v * sign[i, j] < 0.0:
-                    v = z[i, j] * 0.0
-                mult[i, j] = v
+                mult[i, j] = np.float32(v if v * sign[i, j] > 0.0 else 0.0)

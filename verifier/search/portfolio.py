@@ -13,6 +13,7 @@ from verifier.bounds.linear import root_bounds, single_threaded_blas
 from verifier.core.network import Network
 from verifier.core.property import Property
 from verifier.core.verdict import Proved, Refuted, Replay, Unknown, Verdict, Witness
+from verifier.search import branch_and_bound, input_split
 from verifier.search.attack import attack
 from verifier.search.problem import Deadline, Problem, Progress, problems
 
@@ -36,8 +37,7 @@ def certify(
         network: a float network.
         prop: boxes and unsafe outputs; sizes must fit the network.
         timeout: wall-clock seconds.
-        engine: ``auto`` (attack, then the branch and bound that suits the network, then exact
-            linear programs where rounding leaves the branch and bound undecided), ``bab`` (branch
+        engine: ``auto`` (attack, then the branch and bound that suits the network), ``bab`` (branch
             and bound alone, complete), ``milp`` (a MILP solver whose answer is proved again),
             ``lp`` and ``interval`` (incomplete: Proved or Unknown; ``lp`` may meet a
             counterexample).
@@ -117,25 +117,38 @@ def _decide(
         witness = attack(problem, deadline, rng=rng, samples=samples)
         if witness is not None:
             return Refuted(witness, {"attack": 1.0})
-    return _branch_and_bound(problem, deadline, engine, progress)
+    return _branch_and_bound(problem, deadline, progress)
 
 
-def _branch_and_bound(
-    problem: Problem,
-    deadline: Deadline,
-    engine: str,
-    progress: Progress | None,
-) -> Verdict:
-    """Split inputs where there are few, neurons otherwise."""
-    from verifier.search import input_split
-
+def _branch_and_bound(problem: Problem, deadline: Deadline, progress: Progress | None) -> Verdict:
+    """Split inputs where there are few, neurons otherwise and where rounding hides the answer."""
     if not input_split.suits(problem):
-        from verifier.search import branch_and_bound
-
         return branch_and_bound.run(problem, deadline, progress)
-    verdict = input_split.InputSplitSearch(problem).run(deadline, progress)
-    if isinstance(verdict, Unknown) and not deadline.passed and engine == "auto":
-        from verifier.search import lp_tree
-
-        return lp_tree.run(problem, deadline)
+    search = input_split.InputSplitSearch(problem)
+    verdict: Verdict = search.run(_UntilStuck(deadline, search), progress)
+    if not isinstance(verdict, Unknown) or not search.stuck:
+        return verdict
+    # The answer hangs on a tie that boxes cannot see; splitting neurons ends in exact regions.
+    verdict = branch_and_bound.run(problem, Deadline(deadline.left / 2), progress)
+    if isinstance(verdict, Unknown) and not deadline.passed:
+        # Too many regions: a counterexample far from the tie is the only hope left.
+        verdict = input_split.InputSplitSearch(problem).run(deadline, progress)
     return verdict
+
+
+class _UntilStuck(Deadline):
+    """A limit that also ends a search as soon as it can no longer prove anything.
+
+    Args:
+        deadline: the limit in time.
+        search: the search that it is for.
+    """
+
+    def __init__(self, deadline: Deadline, search: input_split.InputSplitSearch) -> None:
+        super().__init__(deadline.left)
+        self._search = search
+
+    @property
+    def passed(self) -> bool:
+        """Whether the time is up, or a box was too small to split."""
+        return super().passed or self._search.stuck > 0
