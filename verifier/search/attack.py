@@ -50,6 +50,7 @@ def _backward(network: Network, masks: list[np.ndarray], weights: np.ndarray) ->
     return np.asarray(g)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def attack(
     problem: Problem,
     deadline: Deadline,
@@ -115,7 +116,7 @@ def exact_hit(
     best = margins.max(axis=1)
     order = np.argsort(-best)[:tries]
     for i in order:
-        if best[i] < 0:
+        if not best[i] >= 0:
             break
         witness = problem.candidate(x[i])
         if witness is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -93,7 +94,12 @@ class Problem:
         return self.exact_box.outward()
 
     def candidate(self, x: Sequence[Any] | np.ndarray) -> Witness | None:
-        """The exact witness at x clipped into the exact box, or None if it is not unsafe."""
+        """The exact witness at x clipped into the exact box, or None if it is not unsafe.
+
+        A point that overflow spoilt (NaN or infinite coordinates) is no witness either.
+        """
+        if not all(isinstance(v, (int, Fraction)) or math.isfinite(v) for v in x):
+            return None
         network, prop = self.source
         point = self.exact_box.clip(x)
         y = network.exact(point)
@@ -118,7 +124,7 @@ def problems(network: Network, prop: Property) -> Iterator[Problem | Witness]:
     """The problems that together decide the property; a trivially unsafe case comes as its witness.
 
     Raises:
-        PropertyError: sizes do not fit, or a coefficient too large for a float64.
+        PropertyError: sizes do not fit, or a number is too large for a float64.
         NetworkError: the network has no float64 form.
     """
     prop.check_fits(network.n_inputs, network.n_outputs)
@@ -129,6 +135,7 @@ def problems(network: Network, prop: Property) -> Iterator[Problem | Witness]:
         )
     extended = network.with_inputs_as_outputs() if prop.mixes_inputs else network
     for index, case in enumerate(prop.cases):
+        _check_range("an input bound", (*case.box.lower, *case.box.upper))
         clauses = []
         for k, constraints in enumerate(case.clauses):
             kept = [c for c in constraints if c.terms]
@@ -156,6 +163,7 @@ def _float_clause(constraints: list[LinearConstraint], n: int, index: int) -> Cl
         scale = _float_scale(list(merged.values()))
         for i, c in merged.items():
             rows[r, i] = float(c * scale)
+        _check_range("the bound of an output constraint", [constraint.bound * scale])
         bound[r] = round_down(constraint.bound * scale)
     return Clause(rows, bound, np.array([c.strict for c in constraints]), index)
 
@@ -171,6 +179,13 @@ def _float_scale(coefficients: list[Fraction]) -> Fraction:
             + ", ".join(str(c) for c in coefficients)
         )
     return Fraction(denominator)
+
+
+def _check_range(name: str, values: Iterable[Fraction]) -> None:
+    """Raise PropertyError for a number beyond the float64 range."""
+    largest = Fraction(float(np.finfo(np.float64).max))
+    if any(abs(v) > largest for v in values):
+        raise PropertyError(f"{name} lies beyond the float64 range")
 
 
 def _fits(value: Fraction) -> bool:
