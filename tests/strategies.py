@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -160,3 +161,85 @@ def instances(*, max_cases: int = 1) -> st.SearchStrategy[tuple[Network, Propert
 def networks() -> st.SearchStrategy[Network]:
     """Networks alone."""
     return generators().map(random_network)
+
+
+def wild_network(rng: np.random.Generator, exponent: int) -> Network:
+    """A small network that float64 finds hard: sizes far apart, sums that cancel, subnormals.
+
+    Args:
+        exponent: weights reach from 2^-exponent to 2^exponent.
+    """
+    sizes = [int(n) for n in rng.integers(1, 5, int(rng.integers(2, 5)))]
+    layers = []
+    for n_in, n_out in itertools.pairwise(sizes):
+        scale = 2.0 ** float(rng.integers(-exponent, exponent + 1))
+        spread = int(rng.choice([0, 2, exponent // 2]))
+        weight = scale * rng.normal(size=(n_out, n_in + 1))
+        with np.errstate(over="ignore", under="ignore"):
+            weight = np.ldexp(weight, rng.integers(-spread, spread + 1, weight.shape))
+        weight = np.clip(weight, -(2.0**exponent), 2.0**exponent)
+        kind = str(rng.choice(["plain", "cancel", "bits", "sparse"]))
+        if kind == "cancel" and n_out > 1:
+            # Equal and opposite but for the last bits: later sums cancel.
+            weight[1] = -weight[0] * (1 + 2.0**-50 * rng.integers(-2, 3, n_in + 1))
+        elif kind == "bits":
+            weight = scale * rng.integers(-2, 3, weight.shape)
+        elif kind == "sparse":
+            weight *= rng.random(weight.shape) < 0.6
+        matrix = np.ascontiguousarray(weight[:, :-1])
+        relu = rng.random(n_out) < 0.7
+        layers.append(
+            Layer(sp.csr_array(matrix) if kind == "sparse" else matrix, weight[:, -1], relu)
+        )
+    return Network(tuple(layers))
+
+
+def wild_box(rng: np.random.Generator, n: int, exponent: int) -> tuple[np.ndarray, np.ndarray]:
+    """Float64 faces of all kinds: points, one float wide, far from 0, around 0, subnormal.
+
+    Args:
+        exponent: faces reach from 2^-exponent to 2^exponent.
+    """
+    lower, upper = np.zeros(n), np.zeros(n)
+    for j in range(n):
+        centre = float(np.ldexp(rng.normal(), int(rng.integers(-exponent, exponent + 1))))
+        kind = str(rng.choice(["point", "ulp", "far", "around", "wide", "subnormal"]))
+        radius = {
+            "point": 0.0,
+            "ulp": float(np.spacing(abs(centre))),
+            "far": abs(centre) * 2.0**-20,
+            "around": 0.0,
+            "wide": abs(centre) * 3,
+            "subnormal": 0.0,
+        }[kind]
+        low, high = centre - radius, centre + radius
+        if kind == "around":
+            low, high = -abs(centre), abs(centre) * rng.random()
+        elif kind == "subnormal":
+            low, high = sorted(float(v) * 2.0**-1074 for v in rng.integers(-3, 4, 2))
+        lower[j], upper[j] = low, high
+    return lower, upper
+
+
+def points_between(
+    rng: np.random.Generator, lower: np.ndarray, upper: np.ndarray, count: int
+) -> list[tuple[Fraction, ...]]:
+    """Exact points of a float box: corners, and rational points of its faces and inside."""
+    pairs = [
+        (Fraction(a), Fraction(b)) for a, b in zip(lower.tolist(), upper.tolist(), strict=True)
+    ]
+    out = [tuple(pair[int(rng.integers(2))] for pair in pairs) for _ in range(count // 2)]
+    for _ in range(count - len(out)):
+        shares = [Fraction(int(v), 7) for v in rng.integers(0, 8, len(pairs))]
+        out.append(tuple(a + (b - a) * t for (a, b), t in zip(pairs, shares, strict=True)))
+    return out
+
+
+def at_most(bound: float, value: Fraction) -> bool:
+    """Whether a float64 is a true lower bound of an exact value; NaN and +infinity are not."""
+    return bound == -math.inf or (math.isfinite(bound) and Fraction(bound) <= value)
+
+
+def at_least(bound: float, value: Fraction) -> bool:
+    """Whether a float64 is a true upper bound of an exact value."""
+    return at_most(-bound, -value)

@@ -1,0 +1,631 @@
+"""Backward bounds against exact arithmetic: never above the truth, near it where that is easy.
+
+Points of the box are evaluated exactly; where the network is affine on the box its exact minimum is
+computed in Fractions. No tolerance is used for soundness.
+"""
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import oracle
+from tests.bounds.test_interval import escapes
+from tests.strategies import (
+    at_least,
+    at_most,
+    generators,
+    points_between,
+    random_box,
+    random_network,
+    wild_box,
+    wild_network,
+)
+from verifier.bounds import kernels, linear
+from verifier.bounds.interval import affine_interval, interval_bounds, relu_interval
+from verifier.bounds.linear import Backward, Queries, layer_bounds, root_bounds
+from verifier.core.network import Layer, Network
+
+EXPONENTS = (2, 30, 300, 1000)
+exponents = st.sampled_from(EXPONENTS)
+
+
+def activations(network, x):
+    """Exact values after 0, 1, ... layers."""
+    return [x] + [a for _, a in network.exact_trace(x)]
+
+
+def random_queries(rng, network, bounds, box, count, inside=None):
+    """Rows, constants and slopes of all sizes; with a point, splits that hold there."""
+    start = int(rng.integers(0, network.depth + 1))
+    n = len(box[0]) if start == 0 else network.layers[start - 1].n_out
+    scale = 2.0 ** float(rng.choice([0, 0, -30, 40, -300, 300]))
+    rows = scale * rng.integers(-3, 4, (count, n)) * rng.choice([1.0, 0.1, 1 / 3], (count, n))
+    const = scale * rng.normal(size=count) * rng.integers(0, 2, count)
+    shapes = [(count, layer.n_out) for layer in network.layers[:start]]
+    alpha = [rng.choice([0.0, 1.0, 0.5, rng.random()], shape) for shape in shapes]
+    low = [np.repeat(b[0][None], count, axis=0) for b in bounds[:start]]
+    high = [np.repeat(b[1][None], count, axis=0) for b in bounds[:start]]
+    q = Queries(start, rows, const, alpha, low, high, (box[0][None], box[1][None]))
+    if inside is not None:
+        q.sign, q.mult = [], []
+        for k, shape in enumerate(shapes):
+            sign = np.zeros(shape, dtype=np.int8)
+            for i, z in enumerate(network.exact_trace(inside)[k][0]):
+                chosen = rng.random(count) < 0.4
+                sign[chosen, i] = (1 if z > 0 else -1) if z else rng.choice([-1, 1])
+            low[k][sign > 0] = np.maximum(low[k][sign > 0], 0.0)
+            high[k][sign < 0] = np.minimum(high[k][sign < 0], 0.0)
+            q.sign.append(sign)
+            q.mult.append(sign * np.abs(rng.normal(size=shape)) * scale)
+    return q
+
+
+def satisfies(q, i, trace):
+    """Whether a point has the signs that query i assumes."""
+    return q.sign is None or all(
+        s * v >= 0
+        for sign, (z, _) in zip(q.sign, trace, strict=False)
+        for s, v in zip(sign[i].tolist(), z, strict=True)
+    )
+
+
+def objective(q, i, a):
+    """The exact value of query i at activations a."""
+    terms = zip(q.rows[i].tolist(), a, strict=True)
+    return sum((Fraction(w) * v for w, v in terms), Fraction(float(q.const[i])))
+
+
+def check(network, q, values, points):
+    """No bound is above the exact objective at any point that satisfies its signs.
+
+    Returns:
+        how many pairs of a query and a point were compared with a finite bound.
+    """
+    compared = 0
+    for x in points:
+        trace = network.exact_trace(x)
+        a = activations(network, x)[q.start]
+        for i, value in enumerate(values.tolist()):
+            assert not math.isnan(value)
+            if satisfies(q, i, trace):
+                assert at_most(value, objective(q, i, a))
+                compared += math.isfinite(value)
+    return compared
+
+
+# ----- one pass
+
+
+@given(generators(), exponents, exponents)
+def test_a_pass_is_below_every_point(rng, weights, faces):
+    network = wild_network(rng, weights)
+    box = wild_box(rng, network.n_inputs, faces)
+    engine = Backward(network, *box)
+    q = random_queries(rng, network, engine.bounds, box, 6)
+    result = engine.run(q)
+    corners = [tuple(map(Fraction, p)) for p in result.point.tolist()]
+    check(network, q, result.value, points_between(rng, *box, 6) + corners)
+
+
+@given(generators(), st.sampled_from((2, 30, 300)), st.sampled_from((2, 30, 300)))
+def test_a_pass_with_splits_is_below_every_point_that_satisfies_them(rng, weights, faces):
+    network = wild_network(rng, weights)
+    box = wild_box(rng, network.n_inputs, faces)
+    points = points_between(rng, *box, 8)
+    engine = Backward(network, *box)
+    q = random_queries(rng, network, engine.bounds, box, 6, points[0])
+    result = engine.run(q)
+    corners = [tuple(map(Fraction, p)) for p in result.point.tolist()]
+    compared = check(network, q, result.value, points + corners)
+    assert compared >= np.isfinite(result.value).sum()  # points[0] satisfies all
+
+
+@given(generators())
+def test_ordinary_networks_get_finite_bounds(rng):
+    network = random_network(rng)
+    box = random_box(rng, network.n_inputs).outward()
+    points = points_between(rng, *box, 8)
+    engine, bounds = root_bounds(network, *box, iterations=int(rng.integers(0, 4)))
+    assert escapes(network, bounds, points) == 0
+    for inside in (None, points[0]):
+        q = random_queries(rng, network, bounds, box, 6, inside)
+        assert check(network, q, engine.run(q).value, points) >= len(q)
+
+
+@given(generators())
+def test_a_part_of_the_outermost_box(rng):
+    """The engine of a large box, queries on a small one inside."""
+    network = wild_network(rng, 10)
+    outer = wild_box(rng, network.n_inputs, 5)
+    centre, radius = 0.5 * outer[0] + 0.5 * outer[1], 0.25 * (outer[1] - outer[0])
+    inner = np.maximum(outer[0], centre - radius), np.minimum(outer[1], centre + radius)
+    engine, bounds = root_bounds(network, *outer)
+    points = points_between(rng, *inner, 8)
+    for k in range(network.depth):
+        bounds[k] = layer_bounds(engine, k, bounds, inner, iterations=int(rng.integers(3)))
+    assert escapes(network, bounds, points) == 0
+    q = random_queries(rng, network, bounds, inner, 4, points[1])
+    check(network, q, engine.run(q).value, points)
+
+
+def test_the_forms_of_a_network_that_it_must_handle():
+    """Dense and sparse, partial ReLU, ReLU on the last layer: bounds equal those worked by hand."""
+    for make in (np.array, lambda w: sp.csr_array(np.array(w))):
+        first = Layer(make([[1.0], [1.0]]), np.array([0.0, -1.0]), np.array([True, False]))
+        last = Layer(make([[1.0, -1.0]]), np.array([-1.0]), np.array([True]))
+        network = Network((first, last))
+        box = np.array([-1.0]), np.array([1.5])
+        engine, bounds = root_bounds(network, *box)
+        # The output before its ReLU is max(x, 0) minus x: at least 0 by the line x below, at most 1
+        # by the chord above, at -1.
+        assert bounds[1][0] == pytest.approx([0.0], abs=1e-12)
+        assert bounds[1][1] == pytest.approx([1.0], abs=1e-12)
+        one = np.ones((1, 1))
+        q = Queries(
+            2, one, np.zeros(1), [np.ones((1, 2)), np.zeros((1, 1))],
+            [b[0][None] for b in bounds], [b[1][None] for b in bounds],
+            (box[0][None], box[1][None]),
+        )  # fmt: skip
+        assert engine.run(q).value == pytest.approx([0.0], abs=1e-12)
+        # Its negative is at least minus the chord of [0, 1].
+        q.rows = -one
+        assert engine.run(q).value == pytest.approx([-1.0], abs=1e-12)
+
+
+def test_a_multiplier_sharpens_a_split():
+    """min -relu(x) where x <= 0 over [-1, 1]: 0, with the signed multiplier -1/2 on the chord."""
+    network = Network((Layer(np.eye(1), np.zeros(1), np.ones(1, bool)),))
+    box = np.array([-1.0]), np.array([1.0])
+    engine = Backward(network, *box)
+    one = np.ones((1, 1))
+    q = Queries(
+        1, -one, np.zeros(1), [one], [-one], [one], (-one, one), [np.zeros((1, 1))],
+        [np.full((1, 1), -1, np.int8)],
+    )  # fmt: skip
+    assert engine.run(q).value == pytest.approx([-1.0])
+    q.mult = [np.full((1, 1), -0.5)]
+    assert engine.run(q).value == pytest.approx([-0.5])
+    q.high = [np.zeros((1, 1))]  # the sign cut off the positive part
+    q.mult = [np.zeros((1, 1))]
+    assert engine.run(q).value == pytest.approx([0.0], abs=1e-200)
+
+
+def test_a_pass_leaves_its_queries_alone():
+    rng = np.random.default_rng(3)
+    network = random_network(rng)
+    box = random_box(rng, network.n_inputs).outward()
+    engine = Backward(network, *box)
+    q = random_queries(rng, network, engine.bounds, box, 5, points_between(rng, *box, 2)[0])
+    before = q.take(np.arange(5))
+    first = engine.run(q).value
+    for name in ("rows", "const"):
+        assert (getattr(q, name) == getattr(before, name)).all()
+    for name in ("alpha", "low", "high", "mult", "sign"):
+        for mine, old in zip(getattr(q, name), getattr(before, name), strict=True):
+            assert (mine == old).all()
+    assert (engine.run(q, keep=True).value == first).all()
+
+
+# ----- the exact minimum of affine functions, and why rounding errors must be allowed for
+
+
+def settled_network(rng, exponent, box):
+    """A network whose ReLUs are all stable on the box."""
+    layers, (lower, upper) = [], box
+    for layer in wild_network(rng, exponent).layers:
+        if layers and layer.n_in != layers[-1].n_out:
+            break
+        if not layers and layer.n_in != len(lower):
+            layer = Layer(rng.normal(size=(layer.n_out, len(lower))), layer.bias, layer.relu)
+        low, high = affine_interval(layer, lower, upper)
+        stable = (low >= 0) | (high <= 0)
+        layer = Layer(layer.weight, layer.bias, stable & layer.relu)
+        layers.append(layer)
+        lower, upper = relu_interval(layer, low, high)
+    return Network(tuple(layers))
+
+
+def exact_minimum(network, box, q, i):
+    """(minimum, sum of the absolute values of all terms) of query i, with all ReLUs settled."""
+    signs = network.exact_trace([Fraction(v) for v in box[0].tolist()])
+    lam, total = [Fraction(w) for w in q.rows[i].tolist()], Fraction(float(q.const[i]))
+    sizes, size = [abs(v) for v in lam], abs(total)
+    for layer, (z, _) in reversed(
+        list(zip(network.layers[: q.start], signs[: q.start], strict=True))
+    ):
+        off = [r and v < 0 for r, v in zip(layer.relu.tolist(), z, strict=True)]
+        lam = [Fraction(0) if o else v for o, v in zip(off, lam, strict=True)]
+        weight = [[Fraction(w) for w in row] for row in layer.dense.tolist()]
+        bias = [Fraction(b) for b in layer.bias.tolist()]
+        total += sum((v * b for v, b in zip(lam, bias, strict=True)), Fraction(0))
+        size += sum((s * abs(b) for s, b in zip(sizes, bias, strict=True)), Fraction(0))
+        columns = range(layer.n_in)
+        lam = [
+            sum((v * r[j] for v, r in zip(lam, weight, strict=True)), Fraction(0)) for j in columns
+        ]
+        sizes = [
+            sum((s * abs(r[j]) for s, r in zip(sizes, weight, strict=True)), Fraction(0))
+            for j in columns
+        ]
+    for v, s, low, high in zip(lam, sizes, *map(list, box), strict=True):
+        total += min(v * Fraction(float(low)), v * Fraction(float(high)))
+        size += s * max(abs(Fraction(float(low))), abs(Fraction(float(high))))
+    return total, size
+
+
+def affine_cases(count, weights=EXPONENTS[:3], faces=EXPONENTS[:3]):
+    """Engines of networks that are affine on their box, with queries and their exact minima."""
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(1, 5))
+        box = wild_box(rng, n, faces[seed % len(faces)])
+        network = settled_network(rng, weights[seed // 3 % len(weights)], box)
+        engine = Backward(network, *box)
+        q = random_queries(rng, network, engine.bounds, box, 5)
+        yield engine, q, [exact_minimum(network, box, q, i) for i in range(len(q))]
+
+
+def above(engine, q, minima):
+    """How many bounds are above the exact minimum."""
+    values = engine.run(q).value.tolist()
+    return sum(not at_most(v, least) for v, (least, _) in zip(values, minima, strict=True))
+
+
+def test_never_above_the_exact_minimum_of_an_affine_function():
+    """3000 bounds; where numbers are of ordinary size, within a part in 10^12 of their terms."""
+    finite = sharp = 0
+    for engine, q, minima in affine_cases(600):
+        assert above(engine, q, minima) == 0
+        for value, (least, size) in zip(engine.run(q).value.tolist(), minima, strict=True):
+            finite += math.isfinite(value)
+            if Fraction(1, 2**200) < size < 2**200:
+                assert least - Fraction(value) <= size / 10**12
+                sharp += 1
+    assert finite > 2500
+    assert sharp > 800
+
+
+@pytest.mark.parametrize("what", ["gamma", "all"])
+def test_the_allowance_for_rounding_is_needed(what):
+    """Without it some of these bounds are wrong: the test above can fail."""
+    wrong = 0
+    for engine, q, minima in affine_cases(150):
+        engine._gamma = 0.0
+        if what == "all":
+            engine._underflow = 0.0
+        wrong += above(engine, q, minima)
+    assert wrong > 3
+
+
+def deep_underflow(seed):
+    """z = W x with |W| |x| below the subnormals, and rows so large that their sum is not small."""
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(size=(6, 1)) * 2.0**-700
+    network = Network((Layer(weight, np.zeros(6), np.zeros(6, bool)),))
+    box = np.array([-(2.0**-460)]), np.array([2.0**-460])
+    engine = Backward(network, *box)
+    rows = rng.normal(size=(8, 6)) * 2.0**1010
+    rows[:, 5] = -(rows[:, :5] @ weight[:5, 0]) / weight[5, 0]  # they nearly cancel
+    ends = ([b[None]] for b in engine.bounds[0])
+    q = Queries(1, rows, np.zeros(8), [np.ones((1, 6))], *ends, tuple(b[None] for b in box))
+    return engine, q, [exact_minimum(network, box, q, i) for i in range(len(q))]
+
+
+def test_terms_that_underflow_are_not_forgotten():
+    assert sum(above(*deep_underflow(seed)) for seed in range(20)) == 0
+    wrong = 0
+    for seed in range(20):
+        engine, q, minima = deep_underflow(seed)
+        engine.size = [np.zeros(6)]  # what |W| |x| comes to in float64
+        wrong += above(engine, q, minima)
+    assert wrong > 0
+
+
+@pytest.mark.parametrize("exponent", range(20, 61, 5))
+def test_cancellation_of_large_weights(exponent):
+    """ω relu(x) - ω x on [1, 2] is 0; ω relu(1) + x - ω is x: bounds are below, never above."""
+    big = 2.0**exponent
+    first = Layer(np.array([[1.0], [1.0], [0.0]]), np.array([0.0, 0.0, 1.0]), np.ones(3, bool))
+    second = Layer(
+        np.array([[big, -big, 0.0], [0.1, 0.0, big]]), np.array([0.0, -big]), np.zeros(2, bool)
+    )
+    network = Network((first, second))
+    box = np.array([1.0]), np.array([2.0])
+    _, bounds = root_bounds(network, *box, iterations=3)
+    assert at_most(bounds[1][0][0], Fraction(0))
+    assert at_least(bounds[1][1][0], Fraction(0))
+    assert at_most(bounds[1][0][1], Fraction(0.1))
+    assert at_least(bounds[1][1][1], 2 * Fraction(0.1))
+    assert bounds[1][1][0] - bounds[1][0][0] <= big * 2.0**-40
+
+
+# ----- the largest and the smallest numbers
+
+finite = st.floats(min_value=2.0**-1074, max_value=float(np.finfo(np.float64).max))
+
+
+@given(finite, finite)
+def test_the_chord_is_above_the_relu(minus_lower, upper):
+    slope, intercept = kernels.chord_above(-minus_lower, upper)
+    if math.isfinite(intercept):
+        s, t = Fraction(slope), Fraction(intercept)
+        assert 0 <= s <= 1
+        assert s * Fraction(-minus_lower) + t >= 0
+        assert s * Fraction(upper) + t >= Fraction(upper)
+        height = Fraction(minus_lower) * Fraction(upper) / (Fraction(minus_lower) + Fraction(upper))
+        if minus_lower + upper < math.inf and upper / minus_lower > 2.0**-900:
+            assert t <= height + Fraction(upper) / 2**48 + Fraction(1, 2**999)
+
+
+def test_a_range_that_overflows_has_a_sound_chord():
+    """hi - lo is infinite: minus relu(1e308 x), scaled, is -1e298 at x = 1."""
+    layers = (
+        Layer(np.array([[1e308]]), np.zeros(1), np.ones(1, bool)),
+        Layer(np.array([[-1e-10]]), np.zeros(1), np.zeros(1, bool)),
+    )
+    _, bounds = root_bounds(Network(layers), np.array([-1.0]), np.array([1.0]))
+    assert at_most(bounds[1][0][0], Network(layers).exact([1])[0])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_an_overflow_gives_minus_infinity(sparse):
+    """Never NaN and never a number; a warning would fail the test."""
+    rng = np.random.default_rng(0)
+    layers = []
+    for n_in, n_out in itertools.pairwise((2, 3, 3, 2)):
+        weight = rng.choice([-1e300, 1e300, 1e200], (n_out, n_in))
+        layers.append(
+            Layer(sp.csr_array(weight) if sparse else weight, np.zeros(n_out), np.ones(n_out, bool))
+        )
+    network = Network(tuple(layers))
+    box = np.array([-1e10, 3.0]), np.array([1e10, 5.0])
+    engine, bounds = root_bounds(network, *box, iterations=2)
+    assert not any(np.isnan(end).any() for pair in bounds for end in pair)
+    assert escapes(network, bounds, points_between(rng, *box, 4)) == 0
+    q = linear.queries(engine, 3, np.eye(2), np.zeros(2), bounds, box, own_slopes=True)
+    assert engine.run(q).value.tolist() == [-math.inf] * 2
+    assert engine.optimise(q, 3)[0].tolist() == [-math.inf] * 2
+
+
+# ----- bounds of all layers
+
+
+@given(generators(), exponents, st.integers(0, 3))
+def test_root_bounds_contain_the_truth_and_lie_inside_intervals(rng, exponent, iterations):
+    network = wild_network(rng, exponent)
+    box = wild_box(rng, network.n_inputs, 30)
+    engine, bounds = root_bounds(network, *box, iterations=iterations)
+    assert escapes(network, bounds, points_between(rng, *box, 6)) == 0
+    for (low, high), (first, last) in zip(bounds, interval_bounds(network, *box), strict=True):
+        assert (low >= first).all()
+        assert (high <= last).all()
+    assert engine.bounds == bounds
+
+
+@settings(max_examples=12)
+@given(generators())
+def test_root_bounds_against_the_exact_range(rng):
+    """Also the bounds are attained where the network is affine on the box."""
+    network = random_network(rng, max_inputs=2, max_layers=2, max_width=3, kinds=("bits",))
+    network = Network((*network.layers[:-1], linear_part(network.layers[-1])))
+    box = random_box(rng, network.n_inputs)
+    _, bounds = root_bounds(network, *box.outward(), iterations=5)
+    for i in range(network.n_outputs):
+        weights = [Fraction(int(i == j)) for j in range(network.n_outputs)]
+        largest = oracle.maximum(network, box, weights)
+        least = -oracle.maximum(network, box, [-w for w in weights])
+        assert at_most(bounds[-1][0][i], least)
+        assert at_least(bounds[-1][1][i], largest)
+
+
+def linear_part(layer):
+    return Layer(layer.weight, layer.bias, np.zeros(layer.n_out, bool))
+
+
+def wide_case(seed=1, sizes=(4, 40, 40, 30)):
+    """A generic network with many unstable neurons."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        Layer(rng.normal(size=(m, n)) / math.sqrt(n), rng.normal(size=m) / 2, np.full(m, True))
+        for n, m in itertools.pairwise(sizes)
+    ]
+    box = np.full(sizes[0], -0.5), np.full(sizes[0], 0.5)
+    return rng, Network(tuple(layers)), box
+
+
+def test_optimised_bounds_are_tighter_and_intervals_looser():
+    _, network, box = wide_case()
+    interval = interval_bounds(network, *box)
+    _, plain = root_bounds(network, *box)
+    _, better = root_bounds(network, *box, iterations=15)
+    widths = [float((b[-1][1] - b[-1][0]).sum()) for b in (interval, plain, better)]
+    assert widths[2] < 0.97 * widths[1]
+    assert widths[1] < 0.7 * widths[0]
+
+
+def test_stopping_keeps_sound_bounds():
+    rng, network, box = wide_case()
+    points = points_between(rng, *box, 3)
+    for limit in (0, 1, 3, 10):
+        asked = itertools.count()
+        _, bounds = root_bounds(
+            network, *box, iterations=5, stop=lambda limit=limit, asked=asked: next(asked) >= limit
+        )
+        assert escapes(network, bounds, points) == 0
+    kept = root_bounds(network, *box, iterations=5, stop=lambda: True)[1]
+    for mine, first in zip(kept, interval_bounds(network, *box), strict=True):
+        assert (mine[0] == first[0]).all()
+        assert (mine[1] == first[1]).all()
+
+
+# ----- optimising
+
+
+def slope_queries(seed=1, count=5):
+    """Queries with their own slopes and some splits, and a point that satisfies the splits."""
+    rng, network, box = wide_case(seed, (3, 8, 8, 4))
+    engine, bounds = root_bounds(network, *box)
+    inside = points_between(rng, *box, 4)[-1]
+    q = random_queries(rng, network, bounds, box, count, inside)
+    while q.start < 3:
+        q = random_queries(rng, network, bounds, box, count, inside)
+    q.rows = rng.normal(size=q.rows.shape)
+    q.const = rng.normal(size=count)
+    q.alpha = [rng.uniform(0.2, 0.8, a.shape) for a in q.alpha]
+    q.mult = [s * rng.uniform(0.1, 0.2, s.shape) for s in q.sign]
+    return rng, network, box, engine, q
+
+
+def numeric_slopes(engine, q, arrays, j, h=1e-6):
+    """One-sided difference quotients of the bounds in each entry of arrays[j]: (left, right)."""
+    left, right = np.zeros(arrays[j].shape), np.zeros(arrays[j].shape)
+    base, centre = engine.run(q).value, arrays[j].copy()
+    for n in range(centre.shape[1]):
+        for out, step in ((right, h), (left, -h)):
+            arrays[j][:, n] = centre[:, n] + step
+            out[:, n] = (engine.run(q).value - base) / step
+            arrays[j][:, n] = centre[:, n]
+    return left, right
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_gradient_is_the_derivative(seed):
+    """Of the bound by every slope and multiplier, except at kinks of the bound."""
+    *_, engine, q = slope_queries(seed)
+    part = q.take(np.arange(len(q)))
+    moments = linear._Moments(part)
+    engine._ascend(part, engine.run(q, keep=True), moments, 0.1, 1)
+    smooth = nonzero = 0
+    for kind, arrays in (("alpha", q.alpha), ("mult", q.mult)):
+        for j in range(q.start):
+            gradient = getattr(moments, kind)[j][0] / 0.1
+            left, right = numeric_slopes(engine, q, arrays, j)
+            moved = np.ones_like(left, bool) if kind == "alpha" else q.sign[j] != 0
+            same = np.isclose(left, right, rtol=1e-5, atol=1e-7) & moved
+            assert np.allclose(gradient[same], right[same], rtol=1e-4, atol=1e-6)
+            # Where the bound has a kink the gradient is one of the two sides or between them.
+            kink = moved & ~same
+            assert (gradient[kink] >= np.minimum(left, right)[kink] - 1e-6).all()
+            assert (gradient[kink] <= np.maximum(left, right)[kink] + 1e-6).all()
+            smooth += int(same.sum())
+            nonzero += int((np.abs(gradient) > 1e-6).sum())
+    assert smooth > 100
+    assert nonzero > 50
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_small_step_raises_every_bound(seed):
+    *_, engine, q = slope_queries(seed)
+    before = engine.run(q).value
+    best, _ = engine.optimise(q, 1, rate=1e-5)
+    assert (best > before).all()
+
+
+@pytest.mark.parametrize("count", [1, 5, 150])
+def test_the_evidence_matches_the_bound(count):
+    """The slopes and multipliers left in the queries give the bound that was returned."""
+    rng, network, box, engine, q = slope_queries(count=count)
+    before = engine.run(q).value
+    best, corner = engine.optimise(q, 12)
+    assert (best >= before).all()
+    assert (best > before + 1e-3).mean() > 0.8
+    again = engine.run(q).value
+    assert again == pytest.approx(best, rel=1e-12, abs=1e-12)
+    assert engine.values(q) == pytest.approx(best, rel=1e-12, abs=1e-12)
+    for alpha in q.alpha:
+        assert (alpha >= 0).all()
+        assert (alpha <= 1).all()
+    for mult, sign in zip(q.mult, q.sign, strict=True):
+        assert (mult * sign >= 0).all()
+        assert not mult[sign == 0].any()
+    assert corner.shape == (count, network.n_inputs)
+    assert ((corner == box[0]) | (corner == box[1])).all()
+    assert check(network, q, np.maximum(best, again), points_between(rng, *box, 10)) > 0
+
+
+def test_enough_is_enough():
+    """A query whose bound exceeds its limit is left alone; the others go on."""
+    *_, engine, q = slope_queries(count=6)
+    start = engine.run(q).value
+    enough = np.where(np.arange(6) < 3, start - 1.0, np.inf)
+    before = q.take(np.arange(6))
+    best, _ = engine.optimise(q, 10, enough=enough)
+    assert best[:3] == pytest.approx(start[:3], rel=1e-12)
+    assert (best[3:] > start[3:]).all()
+    for mine, old in zip(q.alpha, before.alpha, strict=True):
+        assert (mine[:3] == old[:3]).all()
+        assert (mine[3:] != old[3:]).any()
+    assert engine.run(q).value == pytest.approx(best, rel=1e-12)
+
+
+def test_stopping_an_ascent_keeps_what_was_found():
+    *_, engine, q = slope_queries()
+    before = engine.run(q).value
+    best, _ = engine.optimise(q, 50, stop=lambda: True)
+    assert best == pytest.approx(before, rel=1e-12)
+    asked = itertools.count()
+    best, _ = engine.optimise(q, 50, stop=lambda: next(asked) >= 5)
+    assert (best > before).any()
+    assert engine.run(q).value == pytest.approx(best, rel=1e-12)
+
+
+@settings(max_examples=40)
+@given(generators(), exponents)
+def test_optimised_wild_queries_stay_below_every_point(rng, exponent):
+    network = wild_network(rng, exponent)
+    box = wild_box(rng, network.n_inputs, 30)
+    points = points_between(rng, *box, 6)
+    engine = Backward(network, *box)
+    q = random_queries(rng, network, engine.bounds, box, 4, points[0])
+    best, _ = engine.optimise(q, 6)
+    check(network, q, best, points)
+    check(network, q, engine.run(q).value, points)
+
+
+# ----- batches
+
+
+def test_a_batch_is_its_queries_one_by_one():
+    """Also through the threads that share large batches."""
+    *_, engine, q = slope_queries(count=200)
+    whole = engine.values(q)
+    for i in (0, 63, 64, 199):
+        alone = engine.run(q.take(np.array([i]))).value
+        assert alone == pytest.approx(whole[i : i + 1], rel=1e-12, abs=1e-12)
+    assert engine.run(q).value == pytest.approx(whole, rel=1e-12, abs=1e-12)
+
+
+def test_shared_and_own_arrays_give_the_same():
+    rng, network, box = wide_case(2, (3, 8, 8, 4))
+    engine, bounds = root_bounds(network, *box)
+    rows, const = rng.normal(size=(7, 4)), rng.normal(size=7)
+    shared, own = (
+        linear.queries(engine, 3, rows, const, bounds, box, own_slopes=o) for o in (False, True)
+    )
+    assert [len(a) for a in shared.alpha] == [1, 1, 1]
+    assert [len(a) for a in own.alpha] == [7, 7, 7]
+    assert engine.run(shared).value == pytest.approx(engine.run(own).value, rel=1e-14)
+    some = np.array([5, 1])
+    assert [len(a) for a in shared.take(some).alpha] == [1, 1, 1]
+    assert (own.take(some).rows == rows[some]).all()
+
+
+def test_put_copies_slopes_and_multipliers():
+    *_, q = slope_queries()
+    other = q.take(np.arange(len(q)))
+    for array in (*other.alpha, *other.mult):
+        array += 1.0
+    old = q.take(np.arange(len(q)))
+    q.put(np.array([3]), other, np.array([1]))
+    for mine, theirs, before in zip(
+        [*q.alpha, *q.mult], [*other.alpha, *other.mult], [*old.alpha, *old.mult], strict=True
+    ):
+        assert (mine[3] == theirs[1]).all()
+        rest = np.arange(len(mine)) != 3
+        assert (mine[rest] == before[rest]).all()
