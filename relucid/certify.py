@@ -100,7 +100,8 @@ def certify(
     engine: Annotated[
         Engine,
         typer.Option(
-            help="lp and interval never refute: they prove or do not know.", rich_help_panel=_SEARCH
+            help="lp and interval are incomplete: they prove, or mostly do not know.",
+            rich_help_panel=_SEARCH,
         ),
     ] = Engine.auto,
     solver: Annotated[
