@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bounds.test_linear import exact_minimum, settled_network
+from tests.exact_bounds import exact_minimum, settled_network
 from tests.strategies import (
     at_least,
     at_most,

@@ -10,9 +10,9 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.exact_bounds import escapes
 from tests.strategies import (
     at_least,
-    at_most,
     generators,
     points_between,
     random_network,
@@ -31,16 +31,6 @@ from verifier.bounds.interval import (
 from verifier.core.network import Layer, Network
 
 EXPONENTS = (2, 30, 300, 1000)
-
-
-def escapes(network, bounds, points):
-    """How many exact pre-activations lie outside their bounds."""
-    count = 0
-    for x in points:
-        for (z, _), (low, high) in zip(network.exact_trace(x), bounds, strict=True):
-            for value, a, b in zip(z, low.tolist(), high.tolist(), strict=True):
-                count += not (at_most(a, value) and at_least(b, value))
-    return count
 
 
 @given(generators(), st.sampled_from(EXPONENTS), st.sampled_from(EXPONENTS))

@@ -15,7 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import oracle
-from tests.bounds.test_interval import escapes
+from tests.exact_bounds import (
+    check,
+    escapes,
+    exact_minimum,
+    random_queries,
+    settled_network,
+    slope_queries,
+    wide_case,
+)
 from tests.strategies import (
     at_least,
     at_most,
@@ -26,77 +34,13 @@ from tests.strategies import (
     wild_box,
     wild_network,
 )
-from verifier.bounds import kernels, linear
-from verifier.bounds.interval import affine_interval, interval_bounds, relu_interval
+from verifier.bounds import linear
+from verifier.bounds.interval import interval_bounds
 from verifier.bounds.linear import Backward, Queries, layer_bounds, root_bounds
 from verifier.core.network import Layer, Network
 
 EXPONENTS = (2, 30, 300, 1000)
 exponents = st.sampled_from(EXPONENTS)
-
-
-def activations(network, x):
-    """Exact values after 0, 1, ... layers."""
-    return [x] + [a for _, a in network.exact_trace(x)]
-
-
-def random_queries(rng, network, bounds, box, count, inside=None):
-    """Rows, constants and slopes of all sizes; with a point, splits that hold there."""
-    start = int(rng.integers(0, network.depth + 1))
-    n = len(box[0]) if start == 0 else network.layers[start - 1].n_out
-    scale = 2.0 ** float(rng.choice([0, 0, -30, 40, -300, 300]))
-    rows = scale * rng.integers(-3, 4, (count, n)) * rng.choice([1.0, 0.1, 1 / 3], (count, n))
-    const = scale * rng.normal(size=count) * rng.integers(0, 2, count)
-    shapes = [(count, layer.n_out) for layer in network.layers[:start]]
-    alpha = [rng.choice([0.0, 1.0, 0.5, rng.random()], shape) for shape in shapes]
-    low = [np.repeat(b[0][None], count, axis=0) for b in bounds[:start]]
-    high = [np.repeat(b[1][None], count, axis=0) for b in bounds[:start]]
-    q = Queries(start, rows, const, alpha, low, high, (box[0][None], box[1][None]))
-    if inside is not None:
-        q.sign, q.mult = [], []
-        for k, shape in enumerate(shapes):
-            sign = np.zeros(shape, dtype=np.int8)
-            for i, z in enumerate(network.exact_trace(inside)[k][0]):
-                chosen = rng.random(count) < 0.4
-                sign[chosen, i] = (1 if z > 0 else -1) if z else rng.choice([-1, 1])
-            low[k][sign > 0] = np.maximum(low[k][sign > 0], 0.0)
-            high[k][sign < 0] = np.minimum(high[k][sign < 0], 0.0)
-            q.sign.append(sign)
-            q.mult.append(sign * np.abs(rng.normal(size=shape)) * scale)
-    return q
-
-
-def satisfies(q, i, trace):
-    """Whether a point has the signs that query i assumes."""
-    return q.sign is None or all(
-        s * v >= 0
-        for sign, (z, _) in zip(q.sign, trace, strict=False)
-        for s, v in zip(sign[i].tolist(), z, strict=True)
-    )
-
-
-def objective(q, i, a):
-    """The exact value of query i at activations a."""
-    terms = zip(q.rows[i].tolist(), a, strict=True)
-    return sum((Fraction(w) * v for w, v in terms), Fraction(float(q.const[i])))
-
-
-def check(network, q, values, points):
-    """No bound is above the exact objective at any point that satisfies its signs.
-
-    Returns:
-        how many pairs of a query and a point were compared with a finite bound.
-    """
-    compared = 0
-    for x in points:
-        trace = network.exact_trace(x)
-        a = activations(network, x)[q.start]
-        for i, value in enumerate(values.tolist()):
-            assert not math.isnan(value)
-            if satisfies(q, i, trace):
-                assert at_most(value, objective(q, i, a))
-                compared += math.isfinite(value)
-    return compared
 
 
 # ----- one pass
@@ -215,50 +159,6 @@ def test_a_pass_leaves_its_queries_alone():
 # ----- the exact minimum of affine functions, and why rounding errors must be allowed for
 
 
-def settled_network(rng, exponent, box):
-    """A network whose ReLUs are all stable on the box."""
-    layers, (lower, upper) = [], box
-    for layer in wild_network(rng, exponent).layers:
-        if layers and layer.n_in != layers[-1].n_out:
-            break
-        if not layers and layer.n_in != len(lower):
-            layer = Layer(rng.normal(size=(layer.n_out, len(lower))), layer.bias, layer.relu)
-        low, high = affine_interval(layer, lower, upper)
-        stable = (low >= 0) | (high <= 0)
-        layer = Layer(layer.weight, layer.bias, stable & layer.relu)
-        layers.append(layer)
-        lower, upper = relu_interval(layer, low, high)
-    return Network(tuple(layers))
-
-
-def exact_minimum(network, box, q, i):
-    """(minimum, sum of the absolute values of all terms) of query i, with all ReLUs settled."""
-    signs = network.exact_trace([Fraction(v) for v in box[0].tolist()])
-    lam, total = [Fraction(w) for w in q.rows[i].tolist()], Fraction(float(q.const[i]))
-    sizes, size = [abs(v) for v in lam], abs(total)
-    for layer, (z, _) in reversed(
-        list(zip(network.layers[: q.start], signs[: q.start], strict=True))
-    ):
-        off = [r and v < 0 for r, v in zip(layer.relu.tolist(), z, strict=True)]
-        lam = [Fraction(0) if o else v for o, v in zip(off, lam, strict=True)]
-        weight = [[Fraction(w) for w in row] for row in layer.dense.tolist()]
-        bias = [Fraction(b) for b in layer.bias.tolist()]
-        total += sum((v * b for v, b in zip(lam, bias, strict=True)), Fraction(0))
-        size += sum((s * abs(b) for s, b in zip(sizes, bias, strict=True)), Fraction(0))
-        columns = range(layer.n_in)
-        lam = [
-            sum((v * r[j] for v, r in zip(lam, weight, strict=True)), Fraction(0)) for j in columns
-        ]
-        sizes = [
-            sum((s * abs(r[j]) for s, r in zip(sizes, weight, strict=True)), Fraction(0))
-            for j in columns
-        ]
-    for v, s, low, high in zip(lam, sizes, *map(list, box), strict=True):
-        total += min(v * Fraction(float(low)), v * Fraction(float(high)))
-        size += s * max(abs(Fraction(float(low))), abs(Fraction(float(high))))
-    return total, size
-
-
 def affine_cases(count, weights=EXPONENTS[:3], faces=EXPONENTS[:3]):
     """Engines of networks that are affine on their box, with queries and their exact minima."""
     for seed in range(count):
@@ -347,21 +247,6 @@ def test_cancellation_of_large_weights(exponent):
 
 # ----- the largest and the smallest numbers
 
-finite = st.floats(min_value=2.0**-1074, max_value=float(np.finfo(np.float64).max))
-
-
-@given(finite, finite)
-def test_the_chord_is_above_the_relu(minus_lower, upper):
-    slope, intercept = kernels.chord_above(-minus_lower, upper)
-    if math.isfinite(intercept):
-        s, t = Fraction(slope), Fraction(intercept)
-        assert 0 <= s <= 1
-        assert s * Fraction(-minus_lower) + t >= 0
-        assert s * Fraction(upper) + t >= Fraction(upper)
-        height = Fraction(minus_lower) * Fraction(upper) / (Fraction(minus_lower) + Fraction(upper))
-        if minus_lower + upper < math.inf and upper / minus_lower > 2.0**-900:
-            assert t <= height + Fraction(upper) / 2**48 + Fraction(1, 2**999)
-
 
 def test_a_range_that_overflows_has_a_sound_chord():
     """hi - lo is infinite: minus relu(1e308 x), scaled, is -1e298 at x = 1."""
@@ -428,17 +313,6 @@ def linear_part(layer):
     return Layer(layer.weight, layer.bias, np.zeros(layer.n_out, bool))
 
 
-def wide_case(seed=1, sizes=(4, 40, 40, 30)):
-    """A generic network with many unstable neurons."""
-    rng = np.random.default_rng(seed)
-    layers = [
-        Layer(rng.normal(size=(m, n)) / math.sqrt(n), rng.normal(size=m) / 2, np.full(m, True))
-        for n, m in itertools.pairwise(sizes)
-    ]
-    box = np.full(sizes[0], -0.5), np.full(sizes[0], 0.5)
-    return rng, Network(tuple(layers)), box
-
-
 def test_optimised_bounds_are_tighter_and_intervals_looser():
     _, network, box = wide_case()
     interval = interval_bounds(network, *box)
@@ -465,66 +339,6 @@ def test_stopping_keeps_sound_bounds():
 
 
 # ----- optimising
-
-
-def slope_queries(seed=1, count=5):
-    """Queries with their own slopes and some splits, and a point that satisfies the splits."""
-    rng, network, box = wide_case(seed, (3, 8, 8, 4))
-    engine, bounds = root_bounds(network, *box)
-    inside = points_between(rng, *box, 4)[-1]
-    q = random_queries(rng, network, bounds, box, count, inside)
-    while q.start < 3:
-        q = random_queries(rng, network, bounds, box, count, inside)
-    q.rows = rng.normal(size=q.rows.shape)
-    q.const = rng.normal(size=count)
-    q.alpha = [rng.uniform(0.2, 0.8, a.shape) for a in q.alpha]
-    q.mult = [s * rng.uniform(0.1, 0.2, s.shape) for s in q.sign]
-    return rng, network, box, engine, q
-
-
-def numeric_slopes(engine, q, arrays, j, h=1e-6):
-    """One-sided difference quotients of the bounds in each entry of arrays[j]: (left, right)."""
-    left, right = np.zeros(arrays[j].shape), np.zeros(arrays[j].shape)
-    base, centre = engine.run(q).value, arrays[j].copy()
-    for n in range(centre.shape[1]):
-        for out, step in ((right, h), (left, -h)):
-            arrays[j][:, n] = centre[:, n] + step
-            out[:, n] = (engine.run(q).value - base) / step
-            arrays[j][:, n] = centre[:, n]
-    return left, right
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_gradient_is_the_derivative(seed):
-    """Of the bound by every slope and multiplier, except at kinks of the bound."""
-    *_, engine, q = slope_queries(seed)
-    part = q.take(np.arange(len(q)))
-    moments = linear._Moments(part)
-    engine._ascend(part, engine.run(q, keep=True), moments, 0.1, 1)
-    smooth = nonzero = 0
-    for kind, arrays in (("alpha", q.alpha), ("mult", q.mult)):
-        for j in range(q.start):
-            gradient = getattr(moments, kind)[j][0] / 0.1
-            left, right = numeric_slopes(engine, q, arrays, j)
-            moved = np.ones_like(left, bool) if kind == "alpha" else q.sign[j] != 0
-            same = np.isclose(left, right, rtol=1e-5, atol=1e-7) & moved
-            assert np.allclose(gradient[same], right[same], rtol=1e-4, atol=1e-6)
-            # Where the bound has a kink the gradient is one of the two sides or between them.
-            kink = moved & ~same
-            assert (gradient[kink] >= np.minimum(left, right)[kink] - 1e-6).all()
-            assert (gradient[kink] <= np.maximum(left, right)[kink] + 1e-6).all()
-            smooth += int(same.sum())
-            nonzero += int((np.abs(gradient) > 1e-6).sum())
-    assert smooth > 100
-    assert nonzero > 50
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_small_step_raises_every_bound(seed):
-    *_, engine, q = slope_queries(seed)
-    before = engine.run(q).value
-    best, _ = engine.optimise(q, 1, rate=1e-5)
-    assert (best > before).all()
 
 
 @pytest.mark.parametrize("count", [1, 5, 150])
