@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
 from collections.abc import Callable
@@ -14,29 +13,38 @@ import numpy as np
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Property
 from verifier.core.verdict import Proved, Refuted, Verdict, Witness
-from verifier.search import interval, lp, lp_tree, milp
+from verifier.search import branch_and_bound, interval, lp, lp_tree, milp
+from verifier.search.input_split import InputSplitSearch
+from verifier.search.portfolio import certify
 from verifier.search.problem import Deadline, Problem, problems
+
+
+def _input_split(problem: Problem, deadline: Deadline) -> Verdict:
+    return InputSplitSearch(problem).run(deadline)
+
 
 _RUNS: dict[str, Callable[[Problem, Deadline], Verdict]] = {
     "interval": interval.run,
     "lp": lp.run,
     "lp_tree": lp_tree.run,
+    "branch_and_bound": branch_and_bound.run,
+    "input_split": _input_split,
     "milp-highs": partial(milp.run, solver="highs"),
     "milp-cbc": partial(milp.run, solver="cbc"),
     "milp-scip": partial(milp.run, solver="scip"),
 }
-_PORTFOLIO = ("bab", "auto") if importlib.util.find_spec("verifier.search.portfolio") else ()
+_PORTFOLIO = ("bab", "auto")
 
 ENGINES = (*_RUNS, *_PORTFOLIO)
 INCOMPLETE = ("interval", "lp")
-COMPLETE = tuple(name for name in ENGINES if name not in INCOMPLETE)
+#: Decides everything but exact ties, on which it may take all the time there is.
+TIES_UNDECIDED = ("input_split",)
+COMPLETE = tuple(name for name in ENGINES if name not in INCOMPLETE + TIES_UNDECIDED)
 
 
 def decide(engine: str, network: Network, prop: Property, seconds: float = 20) -> Verdict:
     """The verdict of one engine of ``ENGINES``."""
     if engine in _PORTFOLIO:
-        from verifier.search.portfolio import certify
-
         return certify(network, prop, timeout=seconds, engine=engine)
     deadline, evidence = Deadline(seconds), []
     for problem in problems(network, prop):
