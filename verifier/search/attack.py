@@ -1,8 +1,9 @@
 """Gradient search for a counterexample: projected sign-gradient ascent on every clause's margin.
 
 A clause is unsafe at x where all its slacks rows_i · y(x) − bound_i are ≥ 0, so the attack climbs
-the smallest slack (Madry et al. 2018 with the margin as loss). Floats only propose: a point that
-looks unsafe is returned only after ``Problem.candidate`` has found it unsafe in exact arithmetic.
+the sum of the negative ones (Madry et al. 2018 with the margin as loss). Floats only propose: a
+point that looks unsafe is returned only after ``Problem.candidate`` has found it unsafe in exact
+arithmetic.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ def attack(
     fixed = [(0.5 * (lower + upper))[None, :]] + ([] if starts is None else [starts])
     points, clause = [], []
     for k in range(len(problem.clauses)):
-        best = np.argsort(-margins[:, k])[:restarts]
+        # The best few, and as many unchosen ones: where few outputs matter, the best crowd
+        # together.
+        best = np.argsort(-margins[:, k])[: restarts // 2]
+        best = np.union1d(best, np.arange(min(restarts - len(best), samples)))
         points += [*fixed, scattered[best]]
         clause.append(np.full(sum(map(len, fixed)) + len(best), k))
     first = np.clip(np.concatenate(points), lower, upper)
@@ -95,7 +99,7 @@ def attack(
 def _climb(
     problem: Problem, deadline: Deadline, x: np.ndarray, clause: np.ndarray, steps: int
 ) -> Witness | None:
-    """Sign-gradient steps with a shrinking rate, each point on its clause's smallest slack."""
+    """Sign-gradient steps with a shrinking rate, each point on its clause's negative slacks."""
     lower, upper = problem.box
     width = upper - lower
     for step in range(steps + 1):
@@ -103,7 +107,7 @@ def _climb(
         witness = exact_hit(problem, x, problem.margins(y))
         if witness is not None or deadline.passed or step == steps:
             return witness
-        g = _backward(problem.network, masks, _active_rows(problem, y, clause))
+        g = _backward(problem.network, masks, _violated_rows(problem, y, clause))
         rate = 0.25 * (1.0 - step / steps) + 0.002
         x = np.clip(x + rate * width * np.sign(g), lower, upper)
     return None
@@ -124,11 +128,10 @@ def exact_hit(
     return None
 
 
-def _active_rows(problem: Problem, y: np.ndarray, clause: np.ndarray) -> np.ndarray:
-    """For each point the row of its clause with the smallest slack: (batch, n_outputs)."""
+def _violated_rows(problem: Problem, y: np.ndarray, clause: np.ndarray) -> np.ndarray:
+    """For each point the sum of its clause's unsatisfied rows: (batch, n_outputs)."""
     out = np.empty((len(y), problem.network.n_outputs))
     for k, c in enumerate(problem.clauses):
         mine = np.flatnonzero(clause == k)
-        slack = y[mine] @ c.rows.T - c.bound
-        out[mine] = c.rows[slack.argmin(axis=1)]
+        out[mine] = (y[mine] @ c.rows.T - c.bound < 0) @ c.rows
     return out

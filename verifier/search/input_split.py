@@ -91,6 +91,11 @@ class InputSplitSearch:
         self.boxes = self.stuck = 0
         self.budget = 16
         self.record: list[tuple[np.ndarray, ...]] = []
+        start = self.workers[0]
+        start.stack.lower[0], start.stack.upper[0] = self.problem.box
+        start.stack.low[0], start.stack.high[0] = self._low, self._high
+        start.stack.open[0], start.stack.node[0] = True, 0
+        start.top = 1
 
     def _worker(self) -> _Worker:
         """A worker with an empty stack of bounded size."""
@@ -112,12 +117,7 @@ class InputSplitSearch:
         return _Worker(stack, kernel.work(self.net, self.rows), log)
 
     def run(self, deadline: Deadline, progress: Progress | None = None) -> Verdict:
-        """Search until the problem is decided or the time is up."""
-        first = self.workers[0]
-        first.stack.lower[0], first.stack.upper[0] = self.problem.box
-        first.stack.low[0], first.stack.high[0] = self._low, self._high
-        first.stack.open[0], first.stack.node[0] = True, 0
-        first.top = 1
+        """Search until the problem is decided or the time is up; call again to go on."""
         with ThreadPoolExecutor(self.threads) as executor:
             while True:
                 self._share()

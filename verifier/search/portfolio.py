@@ -117,15 +117,20 @@ def _decide(
         witness = attack(problem, deadline, rng=rng, samples=samples)
         if witness is not None:
             return Refuted(witness, {"attack": 1.0})
-    return _branch_and_bound(problem, deadline, progress)
+    return _branch_and_bound(problem, deadline, progress, rng if engine == "auto" else None)
 
 
-def _branch_and_bound(problem: Problem, deadline: Deadline, progress: Progress | None) -> Verdict:
+def _branch_and_bound(
+    problem: Problem,
+    deadline: Deadline,
+    progress: Progress | None,
+    rng: np.random.Generator | None,
+) -> Verdict:
     """Split inputs where there are few, neurons otherwise and where rounding hides the answer."""
     if not input_split.suits(problem):
         return branch_and_bound.run(problem, deadline, progress)
     search = input_split.InputSplitSearch(problem)
-    verdict: Verdict = search.run(_UntilStuck(deadline, search), progress)
+    verdict = _split_and_attack(problem, search, _UntilStuck(deadline, search), progress, rng)
     if not isinstance(verdict, Unknown) or not search.stuck:
         return verdict
     # The answer hangs on a tie that boxes cannot see; splitting neurons ends in exact regions.
@@ -134,6 +139,46 @@ def _branch_and_bound(problem: Problem, deadline: Deadline, progress: Progress |
         # Too many regions: a counterexample far from the tie is the only hope left.
         verdict = input_split.InputSplitSearch(problem).run(deadline, progress)
     return verdict
+
+
+def _split_and_attack(
+    problem: Problem,
+    search: input_split.InputSplitSearch,
+    deadline: Deadline,
+    progress: Progress | None,
+    rng: np.random.Generator | None,
+) -> Verdict:
+    """Input splitting in ever longer turns, between them attacks from new points (if rng is given).
+
+    Small unsafe regions are met by chance or by exhaustion, and nobody knows beforehand which is
+    nearer.
+    """
+    slot = math.inf if rng is None else 1.0
+    while True:
+        part = Deadline(min(slot, deadline.left))
+        verdict = search.run(_Either(deadline, part), progress)
+        if rng is None or not isinstance(verdict, Unknown) or deadline.passed:
+            return verdict
+        again = Deadline(slot / 2)
+        while not again.passed:
+            limit = _Either(deadline, again)
+            witness = attack(problem, limit, rng=rng, samples=4000, restarts=2000)
+            if witness is not None:
+                return Refuted(witness, {**verdict.statistics, "attack": 1.0})
+        slot *= 2.0
+
+
+class _Either(Deadline):
+    """The earlier of two limits."""
+
+    def __init__(self, first: Deadline, second: Deadline) -> None:
+        super().__init__(min(first.left, second.left))
+        self._both = (first, second)
+
+    @property
+    def passed(self) -> bool:
+        """Whether one of them has passed."""
+        return any(limit.passed for limit in self._both)
 
 
 class _UntilStuck(Deadline):
