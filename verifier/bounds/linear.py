@@ -17,20 +17,17 @@ layer. A and size come from the bounds of the outermost box, and hold in every p
 from __future__ import annotations
 
 import copy
-import functools
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from threadpoolctl import threadpool_limits
 
 from verifier.bounds import kernels
 from verifier.bounds.float_error import UNIT, gamma
 from verifier.bounds.interval import Bounds, interval_bounds, magnitudes, underflow_allowance
+from verifier.bounds.threads import cores, workers
 from verifier.core.network import Network
 
 _NO_MULTIPLIERS = np.zeros((0, 0))
@@ -38,28 +35,6 @@ _NO_MULTIPLIERS = np.zeros((0, 0))
 _CHUNK_NUMBERS = 2_000_000
 #: Queries from which on a batch is shared among the cores.
 _WORTH_SHARING = 64
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@functools.cache
-def single_threaded_blas() -> None:
-    """Keep matrix products in the calling thread, for the rest of this process.
-
-    The threads here each work on rows of their own. Those of a BLAS wait for each other in every
-    product, which costs a factor of ten on a machine that is busy.
-    """
-    threadpool_limits(1, user_api="blas")
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    """The threads that share batches."""
-    single_threaded_blas()
-    return ThreadPoolExecutor(cores(), thread_name_prefix="bounds")
 
 
 @dataclass(eq=False)
@@ -159,7 +134,7 @@ class Backward:
         if len(q) < _WORTH_SHARING:
             return self.run(q).value
         parts = np.array_split(np.arange(len(q)), cores())
-        results = _pool().map(lambda index: self.run(q.take(index)).value, parts)
+        results = workers().map(lambda index: self.run(q.take(index)).value, parts)
         return np.concatenate(list(results))
 
     def run(self, q: Queries, keep: bool = False) -> Result:
@@ -228,7 +203,7 @@ class Backward:
         if len(parts) == 1:
             return one(q, limit)
         pieces = [q.take(index) for index in parts]
-        results = list(_pool().map(one, pieces, [limit[index] for index in parts]))
+        results = list(workers().map(one, pieces, [limit[index] for index in parts]))
         for index, piece in zip(parts, pieces, strict=True):
             q.put(index, piece, np.arange(len(index)))
         return np.concatenate([r[0] for r in results]), np.concatenate([r[1] for r in results])

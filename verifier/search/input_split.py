@@ -14,7 +14,7 @@ import numpy as np
 
 from verifier.bounds.box_kernels import Forms, pack
 from verifier.bounds.interval import interval_bounds
-from verifier.bounds.linear import cores
+from verifier.bounds.threads import cores
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search import input_split_kernel as kernel
 from verifier.search.problem import Deadline, Problem, Progress

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from verifier.bounds.linear import root_bounds, single_threaded_blas
+from verifier.bounds.linear import root_bounds
+from verifier.bounds.threads import single_threaded_blas
 from verifier.core.network import Network
 from verifier.core.property import Property
 from verifier.core.verdict import Proved, Refuted, Replay, Unknown, Verdict, Witness
