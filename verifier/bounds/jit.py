@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import numba
@@ -27,6 +28,14 @@ def _cache_directory() -> Path:
         return _PACKAGE / "__pycache__" / name
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "relucid" / name
+
+
+def remove_stale_caches() -> None:
+    """Delete what was compiled from other versions of the sources."""
+    current = _cache_directory()
+    for directory in current.parent.glob("kernels-*"):
+        if directory != current:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):

@@ -29,9 +29,10 @@ from verifier.bounds.box_kernels import (
 )
 from verifier.bounds.float_error import TINY, UNIT
 from verifier.bounds.jit import jit
+from verifier.search.combine_kernel import combine
+from verifier.search.cut_kernel import SPLIT, SPLIT_NEURON, contract, widen_hull
 
 DONE, CANDIDATE, BUDGET, FULL = 0, 1, 2, 3
-SPLIT, CUT_BELOW, CUT_ABOVE, SPLIT_NEURON = 0, 1, 2, 3
 
 #: Neurons whose sign may be split on one path.
 MAX_SPLITS = 24
@@ -295,162 +296,6 @@ def close_clause(net, rows, first, last, n_splits, low, high, f, w):  # type: ig
             mag += abs(w.weights[q] * w.rows[q, j])
         total += abs(v)
     return 0 if total + mag * (4.0 * (d + k + 8) * UNIT) + TINY < 0.0 else k
-
-
-@jit
-def combine(const, rows, w):  # type: ignore[no-untyped-def]
-    """Simplex method for max over t in [-1, 1]^d of min_q (const_q + rows_q . t).
-
-    With s = the minimum shifted to be nonnegative and v = t + 1:  maximise s subject to
-    s - rows_q . v <= const_q - sum rows_q + shift  and  v_j <= 2.  The duals of the first
-    constraints are the weights of the best combination. Stops early after a fixed number of
-    pivots: any weights are sound.
-    """
-    k, d = rows.shape
-    m, n = k + d, 1 + d
-    tab = w.tableau[: m + 1, : n + m + 1]
-    tab[:, :] = 0.0
-    shift = 0.0
-    for q in range(k):
-        total = abs(const[q])
-        for j in range(d):
-            total += abs(rows[q, j])
-        shift = max(shift, total)
-    for q in range(k):
-        tab[q, 0] = 1.0
-        rhs = const[q] + shift
-        for j in range(d):
-            tab[q, 1 + j] = -rows[q, j]
-            rhs -= rows[q, j]
-        tab[q, n + q] = 1.0
-        tab[q, n + m] = max(rhs, 0.0)
-        w.basis[q] = n + q
-    for j in range(d):
-        tab[k + j, 1 + j] = 1.0
-        tab[k + j, n + k + j] = 1.0
-        tab[k + j, n + m] = 2.0
-        w.basis[k + j] = n + k + j
-    tab[m, 0] = -1.0
-    for _ in range(8 * m):
-        if not pivot(tab, w.basis, m, n):
-            break
-    total = 0.0
-    for q in range(k):
-        w.weights[q] = max(tab[m, n + q], 0.0)
-        total += w.weights[q]
-    for q in range(k):
-        w.weights[q] = w.weights[q] / total if total > 0.0 else 1.0 / k
-    for j in range(d):
-        w.point[j] = -1.0
-    for i in range(m):
-        if 1 <= w.basis[i] <= d:
-            w.point[w.basis[i] - 1] = min(max(tab[i, n + m] - 1.0, -1.0), 1.0)
-
-
-@jit
-def pivot(tab, basis, m, n):  # type: ignore[no-untyped-def]
-    """One step of the tableau simplex method; False when no column improves."""
-    columns = n + m
-    enter = 0
-    for j in range(columns):
-        if tab[m, j] < tab[m, enter]:
-            enter = j
-    if tab[m, enter] > -1e-12:
-        return False
-    leave = -1
-    ratio = 0.0
-    for i in range(m):
-        if tab[i, enter] > 1e-12:
-            r = tab[i, columns] / tab[i, enter]
-            if leave < 0 or r < ratio:
-                leave = i
-                ratio = r
-    if leave < 0:
-        return False
-    scale = 1.0 / tab[leave, enter]
-    for j in range(columns + 1):
-        tab[leave, j] *= scale
-    for i in range(m + 1):
-        factor = tab[i, enter]
-        if i != leave and factor != 0.0:
-            for j in range(columns + 1):
-                tab[i, j] -= factor * tab[leave, j]
-    basis[leave] = enter
-    return True
-
-
-@jit
-def widen_hull(const, rows, w):  # type: ignore[no-untyped-def]
-    """Widen [start, stop] (in t) by the part where all forms const + rows . t can be >= 0."""
-    k, d = rows.shape
-    for j in range(d):
-        begin = -1.0
-        end = 1.0
-        for q in range(k):
-            total = const[q]
-            mag = abs(const[q])
-            for i in range(d):
-                mag += abs(rows[q, i])
-                if i != j:
-                    total += abs(rows[q, i])
-            slope = rows[q, j]
-            # const + others + slope t >= 0 is needed; ``total`` is rounded up.
-            total += mag * (4.0 * (d + 4) * UNIT) + TINY
-            if total < abs(slope):
-                t = -total / abs(slope)
-                t -= abs(t) * (8.0 * UNIT) + 8.0 * UNIT
-                if slope > 0.0:
-                    begin = max(begin, t)
-                else:
-                    end = min(end, -t)
-        if begin <= end:
-            w.start[j] = min(w.start[j], begin)
-            w.stop[j] = max(w.stop[j], end)
-
-
-@jit
-def contract(lower, upper, node, log, written, f, w):  # type: ignore[no-untyped-def]
-    """Cut the box to the hull of what the open clauses left; each cut is logged.
-
-    Returns:
-        (log rows written, fraction of the volume kept; 0 if nothing is left).
-    """
-    cuts = 0
-    kept = 1.0
-    for j in range(lower.shape[0]):
-        span = upper[j] - lower[j]
-        if w.start[j] > w.stop[j]:
-            return cuts, 0.0
-        slack = (abs(f.centre[j]) + f.radius[j]) * (8.0 * UNIT)
-        if w.start[j] > -1.0:
-            at = f.centre[j] + f.radius[j] * w.start[j] - slack
-            if at > upper[j]:
-                return cuts, 0.0
-            if at > lower[j]:
-                log_cut(log, written + cuts, node, CUT_BELOW, j, at)
-                cuts += 1
-                lower[j] = at
-        if w.stop[j] < 1.0:
-            at = f.centre[j] + f.radius[j] * w.stop[j] + slack
-            if at < lower[j]:
-                return cuts, 0.0
-            if at < upper[j]:
-                log_cut(log, written + cuts, node, CUT_ABOVE, j, at)
-                cuts += 1
-                upper[j] = at
-        if span > 0.0:
-            kept *= max((upper[j] - lower[j]) / span, 1e-3)
-    return cuts, kept
-
-
-@jit
-def log_cut(log, row, node, kind, axis, at):  # type: ignore[no-untyped-def]
-    """Write one cut."""
-    log.node[row] = node
-    log.kind[row] = kind
-    log.axis[row] = axis
-    log.at[row] = at
-    log.child[row] = -1
 
 
 @jit

@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 
+from verifier.bounds.jit import remove_stale_caches
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Property
 from verifier.search import branch_and_bound
@@ -51,4 +52,5 @@ def _conjunction() -> Property:
 
 
 if __name__ == "__main__":
+    remove_stale_caches()
     compile_kernels()
