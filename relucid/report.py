@@ -240,10 +240,12 @@ def json_text(records: dict[str, Any] | list[dict[str, Any]]) -> str:
 
 
 def csv_text(records: Sequence[dict[str, Any]]) -> str:
-    """A line an instance, with the columns that are single values."""
+    """A line an instance, with the columns that are values or pairs (two numbers with a space)."""
     columns = [key for key in records[0] if key not in ("witness", "statistics")]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([record[c] for c in columns] for record in records)
+    for record in records:
+        cells = (record[c] for c in columns)
+        writer.writerow([" ".join(v) if isinstance(v, list) else v for v in cells])
     return stream.getvalue()

@@ -111,6 +111,11 @@ def test_csv_has_a_line_an_instance():
     assert "witness" not in rows[0]
 
 
+def test_a_pair_is_two_numbers_in_one_csv_cell():
+    (row,) = csv.DictReader(io.StringIO(report.csv_text([{"eps": "1/20", "clip": ["0", "1"]}])))
+    assert row == {"eps": "1/20", "clip": "0 1"}
+
+
 def test_only_refuted_instances_have_a_class_that_breaks_them():
     with pytest.raises(ValueError, match="only a refuted instance"):
         report.broken_by(OUTCOMES[0])
