@@ -50,6 +50,8 @@ class Queries:
         box: input box, two arrays (1 | N, n_inputs).
         mult: for the same layers signed split multipliers (N, n), or None.
         sign: for the same layers the assumed signs, int8 (N, n); needed with ``mult``.
+        free_weights: whether the rows are weights >= 0, on forms of which any combination will do,
+            so that they may be moved as well (where they are positive).
     """
 
     start: int
@@ -61,6 +63,7 @@ class Queries:
     box: tuple[np.ndarray, np.ndarray]
     mult: list[np.ndarray] | None = None
     sign: list[np.ndarray] | None = None
+    free_weights: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,10 +80,13 @@ class Queries:
             (some(self.box[0]), some(self.box[1])),
             None if self.mult is None else [m[index] for m in self.mult],
             None if self.sign is None else [s[index] for s in self.sign],
+            self.free_weights,
         )  # fmt: skip
 
     def put(self, index: np.ndarray, other: Queries, rows: np.ndarray) -> None:
-        """Copy slopes and multipliers of ``rows`` of other queries to ``index`` of these."""
+        """Copy slopes, multipliers and weights of other queries' ``rows`` to ``index`` of these."""
+        if self.free_weights:
+            self.rows[index] = other.rows[rows]
         for mine, theirs in zip(self.alpha, other.alpha, strict=True):
             mine[index] = theirs[rows]
         for mine, theirs in zip(self.mult or [], other.mult or [], strict=True):
@@ -249,7 +255,7 @@ class Backward:
         a = result.point
         for j in range(q.start):
             z = _forward(a, self.weights[j], self.bias[j])
-            if j + 1 < q.start:
+            if j + 1 < q.start or q.free_weights:
                 a = np.empty_like(z)
                 kernels.relu_forward(
                     z, result.lam[j], self.relu[j], q.low[j], q.high[j], q.alpha[j], a
@@ -260,6 +266,26 @@ class Backward:
             )  # fmt: skip
             if q.mult is not None and q.sign is not None:
                 kernels.adam_multipliers(z, q.sign[j], q.mult[j], *moments.mult[j], rate, step)
+        if q.free_weights:
+            _shift_weights(q.rows, a, rate)
+
+
+def _shift_weights(weights: np.ndarray, a: np.ndarray, rate: float) -> None:
+    """Multiply each positive weight by exp(step), the more the larger its form is at the minimiser.
+
+    The bound is sum of weight_i a_i there, so a_i is its gradient. The weights of a row add up to
+    about 1, and stay float32 numbers above a small floor.
+
+    Args:
+        weights: (N, n), updated.
+        a: (N, n) activations at the minimiser.
+        rate: step size.
+    """
+    used = weights > 0
+    size = np.max(np.abs(a), axis=1, keepdims=True, where=used, initial=1e-300)
+    moved = np.where(used, weights * np.exp(8.0 * rate * np.clip(a / size, -1.0, 1.0)), 0.0)
+    moved /= moved.sum(axis=1, keepdims=True)
+    weights[...] = np.where(used, np.maximum(moved, 1e-4), 0.0).astype(np.float32)
 
 
 class _Moments:

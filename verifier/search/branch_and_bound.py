@@ -43,9 +43,10 @@ class NeuronSplitTree:
 
     Args:
         case: index of the case.
-        bounds: proved pre-activation bounds of every layer on the box.
+        bounds: proved pre-activation bounds of every layer of ``Problem.slacks`` on the box.
         clause, parent, layer, neuron, sign: (nodes,).
-        leaves: (node numbers, slopes, multipliers), batch by batch.
+        leaves: (node numbers, slopes, multipliers, weights on the constraints), batch by batch;
+            the weights have no columns where every clause has a single constraint.
         regions: node number -> certificate.
         lemmas: for each layer whose bounds were tightened by splitting, the leaves that prove them.
     """
@@ -57,7 +58,7 @@ class NeuronSplitTree:
     layer: np.ndarray
     neuron: np.ndarray
     sign: np.ndarray
-    leaves: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
+    leaves: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
     regions: dict[int, RegionCertificate]
     lemmas: tuple[Batch, ...]
 
@@ -94,10 +95,11 @@ class NeuronSplitSearch:
         seed: int,
     ) -> None:
         self.problem, self.deadline, self.progress = problem, deadline, progress
+        self.network = problem.slacks
         self.keep_multipliers = keep_multipliers
         self.rng = np.random.default_rng(seed)
         self.nodes: list[tuple[int, int, int, int, int]] = []
-        self.leaves: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.leaves: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
         self.certificates: dict[int, RegionCertificate] = {}
         self.pool: list[Batch] = []
         self.lemmas: list[Batch] = []
@@ -108,7 +110,7 @@ class NeuronSplitSearch:
 
         Each search may take as long as the bounds before it took, the last one all that is left.
         """
-        bounds = interval_bounds(self.problem.network, *self.problem.box)
+        bounds = interval_bounds(self.network, *self.problem.box)
         for rounds in _ROUNDS:
             effort = Deadline(math.inf)
             bounds = self._tighten(bounds, rounds)
@@ -125,16 +127,18 @@ class NeuronSplitSearch:
 
     def _tighten(self, bounds: list[Bounds], rounds: int) -> list[Bounds]:
         """Bounds of every layer in turn: default slopes, optimised ones, then splitting."""
-        network, box = self.problem.network, self.problem.box
+        network, box = self.network, self.problem.box
         self.engine = engine = Backward(network, *box, bounds)
         bounds = list(bounds)
         self.lemmas = []
         for k in range(1, network.depth):
+            if not network.layers[k].n_relu:
+                continue
             iterations = 0 if rounds < 0 else 15
             bounds[k] = layer_bounds(
                 engine, k, bounds, box, iterations=iterations, stop=lambda: self.deadline.passed
             )
-            if rounds > 0 and k < network.depth - 1:
+            if rounds > 0:
                 bounds[k], leaves = tighten_layer(
                     engine, bounds, k, rounds, lambda: self.deadline.passed
                 )
@@ -149,21 +153,22 @@ class NeuronSplitSearch:
         """The root subproblems, one a clause."""
         self.bounds, self.units = bounds, Units(self.engine, bounds)
         self.regions = Regions(
-            self.problem, np.stack([self.units.layer, self.units.neuron], axis=1), bounds
+            self.problem, np.stack([self.units.layer, self.units.neuron], axis=1), bounds[:-1]
         )
         clauses = self.problem.clauses
-        goals = Goals(
-            self.problem.network.depth,
-            np.stack([-c.rows.mean(axis=0) for c in clauses]),
-            np.stack([c.bound.mean() for c in clauses]),
-        )
+        owner = np.repeat(np.arange(len(clauses)), [len(c.bound) for c in clauses])
+        # Any weights are sound; float32 ones are stored as they are.
+        weights = np.float32(1.0 / np.bincount(owner)[owner])
+        rows = np.where(owner == np.arange(len(clauses))[:, None], weights, np.float32(0.0))
+        several = len(owner) > len(clauses)
+        goals = Goals(self.network.depth, rows.astype(np.float64), np.zeros(len(clauses)), several)
         self.nodes = [(c, -1, -1, -1, 0) for c in range(len(clauses))]
         self.leaves, self.certificates = [], {}
         self.pool = [Batch.root(self.engine, self.units, goals)]
 
     def _search(self, slot: Deadline) -> Verdict | None:
         """Bound the roots, then split and bound until nothing waits; None when the slot is over."""
-        numbers = sum(layer.n_out for layer in self.problem.network.layers)
+        numbers = sum(layer.n_out for layer in self.network.layers)
         size = int(max(2, min(256, _BATCH_NUMBERS / (8 * numbers))))
         found = self._improve(self.pool.pop(), 15)
         while True:
@@ -226,7 +231,7 @@ class NeuronSplitSearch:
         closed = batch.value > 0
         if self.keep_multipliers and closed.any():
             some = batch.take(np.flatnonzero(closed))
-            self.leaves.append((some.node, some.alpha, some.mult))
+            self.leaves.append((some.node, some.alpha, some.mult, some.weights))
         still = np.flatnonzero(~closed)
         if len(still):
             margins = self.problem.margins(self.problem.network.float64(point[still]))

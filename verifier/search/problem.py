@@ -14,7 +14,7 @@ import numpy as np
 
 from verifier.core.errors import NetworkError, PropertyError
 from verifier.core.exact import common_denominator, round_down
-from verifier.core.network import Network
+from verifier.core.network import Layer, Network
 from verifier.core.property import Box, LinearConstraint, Property
 from verifier.core.verdict import Witness
 
@@ -92,6 +92,17 @@ class Problem:
     def box(self) -> tuple[np.ndarray, np.ndarray]:
         """Float64 (lower, upper) that contain the exact box."""
         return self.exact_box.outward()
+
+    @cached_property
+    def slacks(self) -> Network:
+        """The network with one more layer: minus the slack of every constraint, clause by clause.
+
+        A clause is excluded wherever a combination of its outputs with weights >= 0 is positive.
+        """
+        rows = np.concatenate([clause.rows for clause in self.clauses])
+        bound = np.concatenate([clause.bound for clause in self.clauses])
+        layer = Layer(-rows, bound, np.zeros(len(bound), dtype=bool))
+        return Network((*self.network.layers, layer), self.network.input_shape, self.network.name)
 
     def candidate(self, x: Sequence[Any] | np.ndarray) -> Witness | None:
         """The exact witness at x clipped into the exact box, or None if it is not unsafe.

@@ -46,11 +46,13 @@ class Goals:
         start: the layer (0 is the input, k the k-th layer).
         rows: (G, n_start).
         const: (G,).
+        free_weights: whether the rows are weights that may be moved (see ``Queries``).
     """
 
     start: int
     rows: np.ndarray
     const: np.ndarray
+    free_weights: bool = False
 
 
 @dataclass(eq=False)
@@ -65,6 +67,8 @@ class Batch:
         sign: (N, n_units) int8, the assumed sign of each unit, 0 if none.
         alpha: (N, n_units) float32 slopes.
         mult: (N, n_units) float32 signed multipliers.
+        weights: (N, n_start) float32 weights that took the place of the goals' rows; (N, 0) if
+            these are fixed.
         node: (N,) number in the search tree.
         value: (N,) best lower bound known on the goal.
     """
@@ -76,10 +80,11 @@ class Batch:
     sign: np.ndarray
     alpha: np.ndarray
     mult: np.ndarray
+    weights: np.ndarray
     node: np.ndarray
     value: np.ndarray
 
-    _ARRAYS: ClassVar = ("goal", "sign", "alpha", "mult", "node", "value")
+    _ARRAYS: ClassVar = ("goal", "sign", "alpha", "mult", "weights", "node", "value")
 
     def __len__(self) -> int:
         return len(self.goal)
@@ -93,9 +98,11 @@ class Batch:
             units.columns, units.index, units.low, units.high, strict=True
         ):
             alpha[:, columns] = default_slopes(low[0, index], high[0, index])
+        weights = goals.rows if goals.free_weights else np.zeros((count, 0))
         return cls(
             engine, units, goals, np.arange(count), np.zeros((count, n), np.int8), alpha,
-            np.zeros((count, n), np.float32), np.arange(count), np.full(count, -np.inf),
+            np.zeros((count, n), np.float32), weights.astype(np.float32), np.arange(count),
+            np.full(count, -np.inf),
         )  # fmt: skip
 
     def take(self, index: np.ndarray) -> Batch:
@@ -144,8 +151,9 @@ class Batch:
             mult.append(m)
             sign.append(s)
         box = (engine.lower[None, :], engine.upper[None, :])
-        rows, const = self.goals.rows[self.goal], self.goals.const[self.goal]
-        return Queries(self.goals.start, rows, const, alpha, low, high, box, mult, sign)
+        free, const = self.goals.free_weights, self.goals.const[self.goal]
+        rows = self.weights.astype(np.float64) if free else self.goals.rows[self.goal]
+        return Queries(self.goals.start, rows, const, alpha, low, high, box, mult, sign, free)
 
     def keep(self, q: Queries, value: np.ndarray) -> None:
         """Store the slopes and multipliers that the queries ended with, and the bounds."""
@@ -154,4 +162,6 @@ class Batch:
             self.alpha[:, columns] = q.alpha[k][:, index]
             if q.mult is not None:
                 self.mult[:, columns] = q.mult[k][:, index]
+        if q.free_weights:
+            self.weights = q.rows.astype(np.float32)
         self.value = np.maximum(self.value, value)
