@@ -8,7 +8,8 @@ import numpy as np
 
 from tests.strategies import at_least, at_most, points_between, wild_network
 from verifier.bounds.interval import affine_interval, relu_interval
-from verifier.bounds.linear import Queries, root_bounds
+from verifier.bounds.linear import root_bounds
+from verifier.bounds.queries import Queries
 from verifier.core.network import Layer, Network
 
 

@@ -30,7 +30,7 @@ from verifier.bounds.box_kernels import (
     tighten,
 )
 from verifier.bounds.interval import interval_bounds
-from verifier.bounds.linear import Queries
+from verifier.bounds.queries import Queries
 from verifier.core.network import Layer, Network
 
 EXPONENTS = (2, 30, 300, 1000)

@@ -36,7 +36,8 @@ from tests.strategies import (
 )
 from verifier.bounds import linear
 from verifier.bounds.interval import interval_bounds
-from verifier.bounds.linear import Backward, Queries, layer_bounds, root_bounds
+from verifier.bounds.linear import Backward, layer_bounds, root_bounds
+from verifier.bounds.queries import Queries
 from verifier.core.network import Layer, Network
 
 EXPONENTS = (2, 30, 300, 1000)

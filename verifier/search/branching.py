@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from verifier.bounds.linear import Queries, Result
+from verifier.bounds.queries import Queries, Result
 from verifier.search.subproblems import Batch, Units
 
 

@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from verifier.bounds.interval import Bounds
-from verifier.bounds.linear import Backward, Queries, default_slopes
+from verifier.bounds.linear import Backward, default_slopes
+from verifier.bounds.queries import Queries
 
 
 class Units:
