@@ -46,3 +46,7 @@ class SolverError(RelucidError):
 
 class ExportError(RelucidError):
     """A network or a result that cannot be written as asked."""
+
+
+class CertificateError(RelucidError):
+    """A certificate that does not prove what it claims."""

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from flint import fmpq, fmpq_mat
 
+from verifier.core.exact_lp import Inequalities, Point, decide
 from verifier.core.network import Layer
 from verifier.core.verdict import Witness
 from verifier.search.problem import Clause, Problem
-from verifier.solvers.exact_lp import Inequalities, Point, decide
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.optimize
 import z3
 from flint import fmpq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.solvers.exact_lp import Empty, Inequalities, Point, decide
+from verifier.core.exact_lp import Empty, Inequalities, Point, Widest, decide, widest
 
 
 def never():
@@ -109,3 +110,66 @@ def test_points_outside_are_rejected(x):
 
 def test_stop_is_obeyed():
     assert decide(square(False), lambda: True) is None
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=150)
+def test_margins_agree_with_scipy_and_carry_their_proof(seed):
+    system = scaled(random_system(seed))
+    if not any(system.strict):
+        with pytest.raises(ValueError, match="strict row"):
+            widest(system, never)
+        return
+    answer = widest(system, never)
+    seen = scipy_margin(system)
+    if isinstance(answer, Empty):
+        assert seen is None
+        return
+    assert isinstance(answer, Widest)
+    assert seen == pytest.approx(float(Fraction(int(answer.margin.p), int(answer.margin.q))))
+    assert system.proves_widest(answer.x, answer.weights)
+
+
+def scaled(system):
+    """The same system, its rows divided by a number that keeps every margin below 1."""
+    rows = [[c / 1000 for c in row] for row in system.rows]
+    bound = [b / 1000 for b in system.bound]
+    return Inequalities(rows, bound, system.strict, system.lower, system.upper)
+
+
+def scipy_margin(system):
+    """The largest t by HiGHS, or None."""
+
+    def real(v):
+        return int(v.p) / int(v.q)
+
+    n = len(system.lower)
+    matrix = [
+        [*(-real(c) for c in row), float(strict)]
+        for row, strict in zip(system.rows, system.strict, strict=True)
+    ]
+    limits = [(real(a), real(b)) for a, b in zip(system.lower, system.upper, strict=True)]
+    found = scipy.optimize.linprog(
+        [0.0] * n + [-1.0],
+        matrix,
+        [-real(b) for b in system.bound],
+        bounds=[*limits, (None, None)],
+    )
+    return -found.fun if found.status == 0 else None
+
+
+def test_wrong_margins_are_rejected():
+    system = square(True)
+    answer = widest(system, never)
+    assert answer == Widest((fmpq(1), fmpq(1)), fmpq(0), (fmpq(1),))
+    assert system.proves_widest(answer.x, answer.weights)
+    assert not system.proves_widest((fmpq(1), fmpq(1, 2)), answer.weights)
+    assert not system.proves_widest((fmpq(2), fmpq(0)), answer.weights)
+    assert not system.proves_widest(answer.x, (fmpq(2),))
+    assert not system.proves_widest(answer.x, (fmpq(0),))
+    assert not system.proves_widest(answer.x, (fmpq(-1),))
+
+
+def test_a_margin_of_one_asks_for_another_scale():
+    with pytest.raises(ValueError, match="scale"):
+        widest(square(True, -7), never)

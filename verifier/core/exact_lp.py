@@ -1,4 +1,4 @@
-"""Feasibility of a small system of linear inequalities, decided in exact rational arithmetic.
+"""Small systems of linear inequalities, decided in exact rational arithmetic.
 
 A bounded dual simplex method over FLINT rationals. Because every variable starts at a finite bound,
 the starting basis is dual feasible and no first phase is needed; Bland's rule makes it end. Both
@@ -35,11 +35,7 @@ class Inequalities:
 
     def contains(self, x: Sequence[fmpq]) -> bool:
         """Whether the exact point satisfies everything."""
-        inside = all(a <= v <= b for a, v, b in zip(self.lower, x, self.upper, strict=True))
-        return inside and all(
-            slack > 0 or (slack == 0 and not strict)
-            for slack, strict in zip(self._slacks(x), self.strict, strict=True)
-        )
+        return self._holds_weakly(x) and (not any(self.strict) or self.margin(x) > 0)
 
     def excluded_by(self, weights: Sequence[fmpq]) -> bool:
         """Whether the weights are ≥ 0 and prove the set empty.
@@ -49,12 +45,34 @@ class Inequalities:
         """
         if any(w < 0 for w in weights):
             return False
+        total = self.ceiling(weights)
+        used = any(strict and w != 0 for strict, w in zip(self.strict, weights, strict=True))
+        return bool(total < 0 or (total == 0 and used))
+
+    def ceiling(self, weights: Sequence[fmpq]) -> fmpq:
+        """The maximum of Σ w_i (rows_i·x − bound_i) over lower ≤ x ≤ upper."""
         used = [(w, i) for i, w in enumerate(weights) if w != 0]
         total = -sum((w * self.bound[i] for w, i in used), _ZERO)
         for j, (low, high) in enumerate(zip(self.lower, self.upper, strict=True)):
             slope = sum((w * self.rows[i][j] for w, i in used), _ZERO)
             total += slope * (high if slope > 0 else low)
-        return bool(total < 0 or (total == 0 and any(self.strict[i] for _, i in used)))
+        return total
+
+    def margin(self, x: Sequence[fmpq]) -> fmpq:
+        """The smallest rows_i·x − bound_i of the strict rows, of which there must be one."""
+        return min(s for s, strict in zip(self._slacks(x), self.strict, strict=True) if strict)
+
+    def _holds_weakly(self, x: Sequence[fmpq]) -> bool:
+        """Whether x lies in the box and satisfies the rows that are not strict."""
+        inside = all(a <= v <= b for a, v, b in zip(self.lower, x, self.upper, strict=True))
+        slacks = zip(self._slacks(x), self.strict, strict=True)
+        return inside and all(strict or slack >= 0 for slack, strict in slacks)
+
+    def proves_widest(self, x: Sequence[fmpq], weights: Sequence[fmpq]) -> bool:
+        """Whether the point reaches its margin and the weights prove that no point exceeds it."""
+        total = sum((w for w, strict in zip(weights, self.strict, strict=True) if strict), _ZERO)
+        bounded = all(w >= 0 for w in weights) and total == 1
+        return self._holds_weakly(x) and bounded and self.ceiling(weights) == self.margin(x)
 
     def _slacks(self, x: Sequence[fmpq]) -> list[fmpq]:
         return [
@@ -77,6 +95,21 @@ class Empty:
     weights: tuple[fmpq, ...]
 
 
+@dataclass(frozen=True)
+class Widest:
+    """The largest margin t ≤ 1, where it is reached, and why it is not larger.
+
+    Args:
+        x: rows_i · x ≥ bound_i, + t in the strict rows.
+        margin: t.
+        weights: ≥ 0, with sum 1 over the strict rows; ``Inequalities.ceiling`` of them is t.
+    """
+
+    x: tuple[fmpq, ...]
+    margin: fmpq
+    weights: tuple[fmpq, ...]
+
+
 def decide(system: Inequalities, stop: Callable[[], bool]) -> Point | Empty | None:
     """A solution of the system, or weights that prove that there is none.
 
@@ -89,21 +122,59 @@ def decide(system: Inequalities, stop: Callable[[], bool]) -> Point | Empty | No
     Raises:
         ArithmeticError: the result does not pass its own exact check (a defect of this module).
     """
+    tableau = _optimum(system, stop)
+    if not isinstance(tableau, _Tableau):
+        return tableau
+    x = tableau.point()
+    if system.contains(x):
+        return Point(tuple(x))
+    return _checked_empty(system, tableau.cost_weights())
+
+
+def widest(system: Inequalities, stop: Callable[[], bool]) -> Widest | Empty | None:
+    """The largest t ≤ 1 by which all strict rows can hold together, with its proof.
+
+    The system is scaled by the caller so that t < 1; a margin of 1 would need no proof here and
+    have none. Negative margins are found, too.
+
+    Args:
+        system: with at least one strict row.
+        stop: asked before every pivot; when it says True the answer is None.
+
+    Returns:
+        The margin, or weights that prove that the other rows have no solution at all.
+
+    Raises:
+        ValueError: there is no strict row, or the margin is not below 1.
+        ArithmeticError: the result does not pass its own exact check (a defect of this module).
+    """
+    if not any(system.strict):
+        raise ValueError("a margin needs at least one strict row")
+    tableau = _optimum(system, stop)
+    if not isinstance(tableau, _Tableau):
+        return tableau
+    x, weights = tableau.point(), tableau.cost_weights()
+    margin = system.margin(x)
+    if margin >= 1:
+        raise ValueError("the margin reaches 1: scale the system down")
+    if not system.proves_widest(x, weights):
+        raise ArithmeticError("the exact linear program ended without equal primal and dual values")
+    return Widest(tuple(x), margin, tuple(weights))
+
+
+def _optimum(system: Inequalities, stop: Callable[[], bool]) -> _Tableau | Empty | None:
+    """The final tableau, weights that prove the weak form of the system empty, or a stop."""
     tableau = _Tableau(system)
     while True:
         if stop():
             return None
         leaving = tableau.violated()
         if leaving is None:
-            break
+            return tableau
         entering = tableau.entering(leaving)
         if entering is None:
             return _checked_empty(system, tableau.row_weights(leaving))
         tableau.pivot(leaving, entering)
-    x = tableau.point()
-    if system.contains(x):
-        return Point(tuple(x))
-    return _checked_empty(system, tableau.cost_weights())
 
 
 def _checked_empty(system: Inequalities, weights: list[fmpq]) -> Empty:
