@@ -28,6 +28,9 @@ _BATCH_NUMBERS = 4_000_000
 #: Rounds of splitting in each attempt at the root bounds: -1 default slopes, 0 optimised slopes
 #: only.
 _ROUNDS = (-1, 0, 4, 16, 48, 144)
+#: A batch that takes longer to split and bound than this is made smaller: the clock is looked at
+#: between batches.
+_STEP_SECONDS = 0.7
 #: Bytes that the waiting subproblems may take before the search turns depth-first.
 _POOL_BYTES = 300e6
 
@@ -180,10 +183,13 @@ class NeuronSplitSearch:
                 return Proved(self._tree(), self._statistics())
             if self.deadline.passed or slot.passed:
                 return None
+            step = Deadline(math.inf)
             outcome = self._whole(self._pick(size))
             if isinstance(outcome, Verdict):
                 return outcome
             found = self._improve(self._children(outcome), 10) if len(outcome) else outcome
+            if step.elapsed > _STEP_SECONDS:
+                size = max(2, size // 2)
             if self.progress is not None:
                 waiting = sum(len(b) for b in self.pool)
                 self.progress(f"{self.visited} subproblems, {waiting} open", -1.0)
