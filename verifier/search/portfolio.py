@@ -108,7 +108,7 @@ def _decide(
     if engine in ("lp", "milp"):
         from verifier.search import lp, milp
 
-        _, bounds = root_bounds(problem.network, *problem.box)
+        _, bounds = root_bounds(problem.network, *problem.box, stop=lambda: deadline.passed)
         if engine == "lp":
             return lp.run(problem, deadline, bounds=bounds)
         return milp.run(problem, deadline, solver=solver, bounds=bounds)
@@ -138,7 +138,7 @@ def _branch_and_bound(
     verdict = branch_and_bound.run(problem, Deadline(deadline.left / 2), progress)
     if isinstance(verdict, Unknown) and not deadline.passed:
         # Too many regions: a counterexample far from the tie is the only hope left.
-        verdict = input_split.InputSplitSearch(problem).run(deadline, progress)
+        verdict = search.run(deadline, progress)
     return verdict
 
 
