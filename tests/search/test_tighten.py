@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
+from tests.search_networks import cube, network_of
 from tests.strategies import random_box, random_point
 from verifier.bounds.interval import interval_bounds
 from verifier.bounds.linear import root_bounds
@@ -19,25 +19,9 @@ def never():
     return False
 
 
-def network_of(rng, sizes, kind="dense"):
-    """Random layers; kind: dense, sparse, or partial (a third of the ReLUs missing)."""
-    layers = []
-    for n, m in itertools.pairwise(sizes):
-        weight = rng.normal(size=(m, n)) / np.sqrt(n)
-        relu = rng.random(m) < (0.67 if kind == "partial" else 1.1)
-        if kind == "sparse":
-            weight = sp.csr_array(weight * (rng.random((m, n)) < 0.5))
-        layers.append(Layer(weight, 0.1 * rng.normal(size=m), relu))
-    return Network(tuple(layers))
-
-
 def prepared(network, lower, upper):
     engine, bounds = root_bounds(network, lower, upper, iterations=5)
     return engine, bounds
-
-
-def cube(n):
-    return -np.ones(n), np.ones(n)
 
 
 def width(bounds):
