@@ -193,7 +193,7 @@ def test_the_same_seed_gives_the_same_verdict():
 
 def test_several_cases_agree_with_the_oracle():
     count = {Proved: 0, Refuted: 0}
-    for number in range(200, 240):
+    for number in range(200, 224):
         network, prop = random_instance(number, max_cases=3)
         for engine in ("auto", "bab"):
             verdict = certify(network, prop, engine=engine, timeout=20)
