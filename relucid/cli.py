@@ -17,6 +17,7 @@ import relucid
 from relucid import interrupt
 from relucid.certify import certify
 from relucid.demo import demo
+from relucid.theorem import theorem
 from verifier.core.errors import RelucidError
 
 # The common base of all complaints about arguments; its name differs between versions of typer.
@@ -51,6 +52,7 @@ def options(
 
 app.command(rich_help_panel="Prove")(certify)
 app.command(rich_help_panel="Prove")(demo)
+app.command(rich_help_panel="Teach")(theorem)
 
 
 def run(arguments: Sequence[str]) -> int:

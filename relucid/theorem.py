@@ -1,0 +1,68 @@
+"""``relucid theorem``: a theorem on a concrete instance, proved before it is printed."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import time
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from constructions.demonstration import Demonstration
+
+#: One theorem = one entry: the module in ``constructions`` whose ``demonstrate()`` shows it.
+THEOREMS = {
+    "width-bound": "width_bound",
+    "depth-two": "depth_two",
+    "lipschitz-depth-two": "lipschitz_depth_two",
+}
+
+_WIDTH = 100
+
+
+def theorem(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(THEOREMS)}.")],
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a theorem on a concrete instance: what was proved, and by what certificate."""
+    if name not in THEOREMS:
+        raise typer.BadParameter(f"no theorem {name!r}; there are {', '.join(THEOREMS)}")
+    started = time.monotonic()
+    shown: Demonstration = import_module(f"constructions.{THEOREMS[name]}").demonstrate()
+    seconds = time.monotonic() - started
+    if json_output:
+        print(json.dumps(_as_json(name, shown, seconds), indent=2, ensure_ascii=False))
+        return
+    print(_as_text(name, shown))
+
+
+def _as_json(name: str, shown: Demonstration, seconds: float) -> dict[str, object]:
+    return {
+        "theorem": name,
+        "statement": shown.statement,
+        "instance": shown.instance,
+        "proved": [{"claim": s.claim, "certificate": s.certificate} for s in shown.shown],
+        "values": shown.values,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _as_text(name: str, shown: Demonstration) -> str:
+    """The statement, the instance, and each claim with its certificate, wrapped."""
+    lines = [name, *_wrapped("theorem", shown.statement), *_wrapped("instance", shown.instance)]
+    for item in shown.shown:
+        lines += ["", *_wrapped("proved", item.claim), *_wrapped("by", item.certificate)]
+    return "\n".join(lines)
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=f"  {head:<10}",
+        subsequent_indent=" " * 12,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

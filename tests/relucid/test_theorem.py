@@ -1,0 +1,63 @@
+"""``relucid theorem``: every entry of the table, in words and as JSON."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from command_line import assert_refused, relucid
+
+from relucid.theorem import THEOREMS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", sorted(THEOREMS))
+def test_every_theorem_is_proved_in_ten_seconds(capsys, name):
+    started = time.monotonic()
+    result = relucid(capsys, "theorem", name)
+    assert time.monotonic() - started < 10
+    assert result.status == 0, result.err
+    assert result.err == ""
+    lines = result.out.splitlines()
+    assert lines[0] == name
+    assert max(map(len, lines)) <= 100
+    heads = [line[2:12].strip() for line in lines[1:] if line[2:12].strip()]
+    assert heads[:2] == ["theorem", "instance"]
+    assert heads[2:] == ["proved", "by"] * (len(heads) // 2 - 1)
+    assert len(heads) >= 4
+
+
+@pytest.mark.parametrize("name", sorted(THEOREMS))
+def test_json_says_the_same(capsys, name):
+    found = json.loads(relucid(capsys, "theorem", name, "--json").out)
+    assert set(found) == {"theorem", "statement", "instance", "proved", "values", "seconds"}
+    assert found["theorem"] == name
+    words = " ".join(relucid(capsys, "theorem", name).out.split())
+    for text in (found["statement"], found["instance"]):
+        assert " ".join(text.split()) in words
+    assert found["proved"]
+    for item in found["proved"]:
+        assert " ".join(item["claim"].split()) in words
+        assert " ".join(item["certificate"].split()) in words
+
+
+@pytest.mark.parametrize("name", sorted(THEOREMS))
+def test_every_theorem_has_its_file_its_test_and_its_line_in_the_reference(name):
+    module = THEOREMS[name]
+    assert (ROOT / "constructions" / f"{module}.py").is_file()
+    assert (ROOT / "tests" / "constructions" / f"test_{module}.py").is_file()
+    section = (ROOT / "docs" / "reference.md").read_text().split("### relucid theorem")[1]
+    assert f"| `{name}` |" in section.split("\n## ")[0]
+
+
+def test_the_pinwheel_prints_its_exact_radius(capsys):
+    assert "exactly 29/70" in " ".join(relucid(capsys, "theorem", "depth-two").out.split())
+
+
+def test_an_unknown_name_is_refused_with_the_list(capsys):
+    assert_refused(relucid(capsys, "theorem", "fermat"), "fermat", *THEOREMS)
+
+
+def test_a_name_is_needed(capsys):
+    assert_refused(relucid(capsys, "theorem"), "name")
