@@ -8,8 +8,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from constructions.claims import Claims
+from constructions.claims import Claim, Claims
 from constructions.dataset import DataSet
+from constructions.separation import Separation
 from verifier.core.errors import DataError
 from verifier.core.network import Network
 
@@ -17,6 +18,8 @@ from verifier.core.network import Network
 MEMORY = 4 * 2**30
 #: A weight of a sparse layer while it is built: value, column, and the copies that check them.
 _BYTES_A_WEIGHT = 40
+#: Where a radius itself is not promised, only all smaller ones.
+_NEARLY = Fraction(999, 1000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,7 @@ class Construction:
         claims: promised sizes beside those of the network.
         radius: the label is right on the closed ℓ∞ ball of this radius around each sample, or, if
             ``open_radius``, on every ball of a smaller radius.
-        separation: λ(D), the smallest ℓ∞ distance between samples of different labels.
+        closest: λ(D) and the pair of samples that attains it.
         labels: which class of the data set each of the network's labels 1..m is.
         dense_parameters: number of weights and biases when every weight matrix is written densely.
         lipschitz: an upper bound on the ℓ∞ Lipschitz constant that follows from the structure.
@@ -38,16 +41,61 @@ class Construction:
     network: Network
     claims: Claims
     radius: Fraction
-    separation: Fraction
+    closest: Separation
     labels: tuple[int, ...]
     dense_parameters: int
     lipschitz: Fraction | None = None
     open_radius: bool = False
 
     @property
+    def separation(self) -> Fraction:
+        """λ(D), the smallest ℓ∞ distance between samples of different labels."""
+        return self.closest.lam
+
+    @property
     def ratio(self) -> Fraction:
         """ρ = radius / (λ/2)."""
         return 2 * self.radius / self.separation
+
+    def label(self, outputs: Sequence[Fraction]) -> int | None:
+        """Which class of the data set these outputs mean, or None.
+
+        Several outputs: the largest one's. One output of a network with a Lipschitz constant: its
+        sign. One output otherwise: the label 1..m itself.
+        """
+        if len(outputs) > 1:
+            best = max(range(len(outputs)), key=lambda k: outputs[k])
+            alone = sum(v == outputs[best] for v in outputs) == 1
+            return self.labels[best] if alone else None
+        (value,) = outputs
+        if self.lipschitz is not None:
+            return self.labels[value > 0] if value else None
+        known = value.denominator == 1 and 1 <= value <= len(self.labels)
+        return self.labels[int(value) - 1] if known else None
+
+    def closest_claims(self, data: DataSet) -> Claims:
+        """The labels where it is hardest, exactly: where the closest two balls nearly touch.
+
+        Args:
+            data: the set that the network was built from.
+        """
+        reach = self.radius * (_NEARLY if self.open_radius else 1)
+        items = []
+        for i, j in (self.closest.pair, self.closest.pair[::-1]):
+            steps = [
+                (a, max(-reach, min(reach, (b - a) / 2)))
+                for a, b in zip(data.sample(i), data.sample(j), strict=True)
+            ]
+            found = self.label(self.network.exact([a + step for a, step in steps]))
+            items.append(
+                Claim.equal(
+                    f"label of {i} towards {j}",
+                    data.label_name(int(data.labels[i])),
+                    "none" if found is None else data.label_name(found),
+                    "the closest pair, evaluated exactly",
+                )
+            )
+        return Claims(self.claims.construction, tuple(items))
 
 
 def ranked_labels(data: DataSet) -> tuple[np.ndarray, tuple[int, ...]]:

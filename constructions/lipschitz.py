@@ -30,8 +30,8 @@ from constructions.construction import (
     require_memory,
 )
 from constructions.dataset import DataSet
-from constructions.radius import closest_enemies
 from constructions.safe_rounding import Faces, sample_faces
+from constructions.separation import positive_separation
 from verifier.core.errors import DataError
 from verifier.core.exact import round_up, round_up32
 from verifier.core.network import Layer, Network
@@ -146,12 +146,12 @@ def lipschitz(data: DataSet, *, bits: int = SINGLE, memory: int = MEMORY) -> Con
     plus = 1 if (ranks == 1).sum() < (ranks == 2).sum() else 2
     positive, d = np.flatnonzero(ranks == plus), data.dimension
     require_memory(f"{data.name}: lipschitz", _weights(len(positive), d, 1), memory)
-    separation = closest_enemies(data).separation
-    faces = sample_faces(data, separation, bits=_checked(bits))
+    closest = positive_separation(data)
+    faces = sample_faces(data, closest.lam, bits=_checked(bits))
     rounded = round_up32 if bits == SINGLE else round_up
     slope = float(rounded(2 / faces.gap))
     if not math.isfinite(slope):
-        raise DataError(f"{data.name}: 2/λ = {2 / separation} lies beyond the floats' range")
+        raise DataError(f"{data.name}: 2/λ = {2 / closest.lam} lies beyond the floats' range")
     distances = _Distances(faces, d)
     layers, n_in = [], None
     best: list[Term] = []  # w, the largest of 0 and all 2 − c D_i so far
@@ -181,7 +181,7 @@ def lipschitz(data: DataSet, *, bits: int = SINGLE, memory: int = MEMORY) -> Con
         network,
         (sizes + claims).check(),
         1 / c,
-        separation,
+        closest,
         (labels[2 - plus], labels[plus - 1]),
         dense_size(network),
         lipschitz=c,
@@ -215,8 +215,8 @@ def lipschitz_multiclass(
     ranks, labels = ranked_labels(data)
     n, d, m = len(data), data.dimension, len(labels)
     require_memory(f"{data.name}: lipschitz-multiclass", _weights(n, d, m), memory)
-    separation = closest_enemies(data).separation
-    faces = sample_faces(data, separation, bits=_checked(bits))
+    closest = positive_separation(data)
+    faces = sample_faces(data, closest.lam, bits=_checked(bits))
     distances = _Distances(faces, d)
     # The largest class comes last, so that the width does not depend on the order of the classes.
     order = sorted(range(1, m + 1), key=lambda label: int((ranks == label).sum()))
@@ -254,7 +254,7 @@ def lipschitz_multiclass(
         network,
         sizes.check(),
         faces.gap / 2,
-        separation,
+        closest,
         labels,
         dense_size(network),
         lipschitz=Fraction(1),

@@ -32,8 +32,9 @@ from constructions.construction import (
     require_memory,
 )
 from constructions.dataset import DataSet
-from constructions.radius import closest_enemies, require_radius
+from constructions.radius import require_radius
 from constructions.safe_rounding import Faces, ceil_log2, robust_faces
+from constructions.separation import Separation, positive_separation
 from verifier.core.errors import DataError
 from verifier.core.network import Layer, Network
 
@@ -44,7 +45,7 @@ class _Task:
 
     data: DataSet
     radius: Fraction
-    separation: Fraction
+    closest: Separation
     faces: Faces
     ranks: np.ndarray
     labels: tuple[int, ...]
@@ -79,16 +80,16 @@ class _Task:
         equal = network_claims(name, network, "THEORY 1", n_outputs=1, **sizes)
         everything = (equal + Claims(name, tuple(claims))).check()
         dense = dense_size(network)
-        return Construction(network, everything, self.radius, self.separation, self.labels, dense)
+        return Construction(network, everything, self.radius, self.closest, self.labels, dense)
 
 
 def _start(data: DataSet, radius: Fraction) -> _Task:
     """Check the radius and round the balls."""
     ranks, labels = ranked_labels(data)
-    closest = closest_enemies(data)
+    closest = positive_separation(data)
     require_radius(data, radius, closest)
-    faces = robust_faces(data, radius, closest.separation)
-    return _Task(data, radius, closest.separation, faces, ranks, labels)
+    faces = robust_faces(data, radius, closest.lam)
+    return _Task(data, radius, closest, faces, ranks, labels)
 
 
 def running_maximum(data: DataSet, radius: Fraction, *, memory: int = MEMORY) -> Construction:

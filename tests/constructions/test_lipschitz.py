@@ -192,3 +192,14 @@ def test_the_smaller_class_is_positive():
     built = lipschitz(points((0,), (2,), (8,), labels=(1, 2, 1)))
     assert built.labels == (1, 2)
     assert [built.network.exact([x])[0] for x in (0, 1, 2, 8)] == [-1, 0, 1, -1]
+
+
+@pytest.mark.parametrize("build", [lipschitz, lipschitz_multiclass])
+def test_the_closest_pair_keeps_its_labels(build):
+    data = points((0, 0), (5, 1), (9, 9), labels=(0, 2, 2))
+    built = build(data)
+    assert len(built.closest_claims(data).check()) == 2
+    others = points((0, 0), (5, 1), (9, 9), labels=(2, 0, 2))
+    assert [claim.actual for claim in built.closest_claims(others).broken] == ["0", "2"]
+    ties = [0] * built.network.n_outputs
+    assert built.label([Fraction(v) for v in ties]) is None

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sets import ball_points, separation, small_sets
 
@@ -36,6 +36,7 @@ def line(*points: int, labels: tuple[int, ...] | None = None) -> DataSet:
 
 
 @pytest.mark.parametrize("name", BUILDERS)
+@settings(max_examples=40)
 @given(data=small_sets(), ratio=ratios, seed=st.integers(0, 2**32 - 1))
 def test_the_label_on_every_ball(name, data, ratio, seed):
     radius = ratio * separation(data) / 2
@@ -51,6 +52,7 @@ def test_the_label_on_every_ball(name, data, ratio, seed):
             assert value in range(1, len(built.labels) + 1)
 
 
+@settings(max_examples=40)
 @given(data=small_sets(), ratio=ratios)
 def test_the_corners_between_the_closest_enemies(data, ratio):
     """The points where two balls nearly touch."""
@@ -189,7 +191,7 @@ def test_a_radius_of_half_the_separation_is_refused(name, excess):
     ("data", "radius", "words"),
     [
         (line(0, 4, labels=(1, 1)), 1, "all 2 points have the label 1"),
-        (line(3, 7, 3, labels=(0, 0, 1)), 0, "points 0 and 2 are equal .* λ = 0"),
+        (line(3, 7, 3, labels=(0, 0, 1)), 0, "λ = 0: points 0 and 2 are equal"),
         (line(0, 4), -1, "at least 0"),
         (line(0, 2**60, 2**60 + 2, labels=(0, 0, 1)), 0, "bits"),
     ],
@@ -223,3 +225,18 @@ def test_labels_are_mapped():
     built = running_maximum(data, Fraction(1))
     assert built.labels == (2, 5, 7)
     assert [int(built.network.exact([x])[0]) for x in (0, 4, 8)] == [3, 1, 2]
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_closest_pair_keeps_its_labels(name):
+    data = DataSet(np.array([[0, 0], [5, 1], [9, 9]]), np.array([0, 1, 2]), (2,), 3)
+    built = BUILDERS[name](data, Fraction(249, 100))
+    assert len(built.closest_claims(data).check()) == 2
+    others = DataSet(data.points, np.array([1, 0, 2]), (2,), 3)
+    assert [claim.actual for claim in built.closest_claims(others).broken] == ["0", "1"]
+
+
+def test_outputs_that_mean_no_label():
+    built = running_maximum(line(0, 4, labels=(3, 1)), Fraction(1))
+    assert [built.label([Fraction(v)]) for v in (1, 2)] == [1, 3]
+    assert [built.label([Fraction(v, 2)]) for v in (0, 3, 6, -2)] == [None] * 4

@@ -1,0 +1,110 @@
+"""Reading a chain of layers back from an ONNX file, number by number."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
+from strategies import random_network
+
+from verifier.core.errors import ModelError
+from verifier.core.network import Layer, Network
+from verifier.io.gemm_chain import read_gemm_chain
+from verifier.io.onnx import export_onnx
+
+
+def network() -> Network:
+    """Two layers, the first with a ReLU on one of its coordinates."""
+    return Network(
+        (
+            Layer(np.array([[1.0, 2.0], [0.5, 0.0]]), np.array([1.0, -1.0]), np.array([1, 0])),
+            Layer(np.array([[3.0, 4.0]]), np.zeros(1), np.zeros(1, dtype=bool)),
+        ),
+        (1, 2),
+    )
+
+
+def assert_same(read: Network, written: Network) -> None:
+    assert read.depth == written.depth
+    assert read.input_shape == written.input_shape
+    for a, b in zip(read.layers, written.layers, strict=True):
+        assert np.array_equal(a.dense, b.dense)
+        assert np.array_equal(a.bias, b.bias)
+        assert np.array_equal(a.relu, b.relu)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_what_was_written_is_read(tmp_path_factory, seed):
+    written = random_network(np.random.default_rng(seed))
+    path = tmp_path_factory.mktemp("chain") / "n.onnx"
+    export_onnx(written, path)
+    assert_same(read_gemm_chain(path), written)
+
+
+def test_pictures_and_float64(tmp_path):
+    written = network()
+    export_onnx(written, tmp_path / "a.onnx")
+    assert_same(read_gemm_chain(tmp_path / "a.onnx"), written)
+    first, last = written.layers
+    fine = Network((Layer(first.weight + 2**-40, first.bias, first.relu), last), (2, 1, 1))
+    assert export_onnx(fine, tmp_path / "b.onnx") == "float64"
+    assert_same(read_gemm_chain(tmp_path / "b.onnx"), fine)
+
+
+def test_sparse_layers_stay_sparse(tmp_path):
+    written = Network((Layer(np.eye(9), np.zeros(9), np.zeros(9, dtype=bool)),))
+    export_onnx(written, tmp_path / "a.onnx")
+    read = read_gemm_chain(tmp_path / "a.onnx")
+    assert read.layers[0].is_sparse
+    assert_same(read, written)
+
+
+def changed(tmp_path, change) -> str:
+    path = tmp_path / "a.onnx"
+    export_onnx(network(), path)
+    model = onnx.load(path)
+    change(model.graph)
+    onnx.save(model, path)
+    return str(path)
+
+
+def other_operator(graph):
+    graph.node[2].op_type = "Sigmoid"
+
+
+def other_order(graph):
+    graph.node[4].input[0] = "z0"
+
+
+def other_scale(graph):
+    graph.node[1].attribute.append(helper.make_attribute("alpha", 2.0))
+
+
+def other_mask(graph):
+    graph.node[3].input[1], graph.node[3].input[2] = graph.node[3].input[2], graph.node[3].input[1]
+
+
+def other_end(graph):
+    graph.node[4].output[0] = "elsewhere"
+    graph.node.append(helper.make_node("Gemm", ["flat", "W1", "b1"], ["output"], "late", transB=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (other_operator, "relu0.* is Sigmoid, expected a Gemm"),
+        (other_order, "gemm1.* is Gemm, expected a Gemm that reads the result before it"),
+        (other_scale, "only transB=1"),
+        (other_mask, r"where0.*expected \(mask, a, z\)"),
+        (other_end, "late"),
+    ],
+)
+def test_other_graphs_are_refused(tmp_path, change, words):
+    with pytest.raises(ModelError, match=words):
+        read_gemm_chain(changed(tmp_path, change))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_gemm_chain(tmp_path / "none.onnx")
