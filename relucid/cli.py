@@ -15,6 +15,7 @@ import typer
 
 import relucid
 from relucid import interrupt
+from relucid.build import build
 from relucid.certify import certify
 from relucid.demo import demo
 from relucid.theorem import theorem
@@ -52,6 +53,7 @@ def options(
 
 app.command(rich_help_panel="Prove")(certify)
 app.command(rich_help_panel="Prove")(demo)
+app.command(rich_help_panel="Build")(build)
 app.command(rich_help_panel="Teach")(theorem)
 
 

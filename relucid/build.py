@@ -1,0 +1,76 @@
+"""``relucid build``: a data set becomes a network that is robust on it by theorem."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relucid.numbers import rational
+
+
+class Name(StrEnum):
+    """What can be built."""
+
+    optimal_robust = "optimal-robust"
+    class_sum = "class-sum"
+    blocks = "blocks"
+    shallow = "shallow"
+    lipschitz = "lipschitz"
+    lipschitz_multiclass = "lipschitz-multiclass"
+
+
+_EVERY_RADIUS = (Name.lipschitz, Name.lipschitz_multiclass)
+
+
+def build(
+    construction: Annotated[Name, typer.Argument(help="Which theorem.", metavar="CONSTRUCTION")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="digits, a folder of IDX or CIFAR files, an NPZ or CSV; "
+            "SET:train, SET:test or SET:all chooses a part (all by default).",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    ratio: Annotated[
+        str | None,
+        typer.Option(help="Radius as a share of λ/2, at least 0 and below 1 (0.99 by default)."),
+    ] = None,
+    mu: Annotated[
+        str | None, typer.Option(help="Radius itself, as 0.2 or 7/40, meant exactly.")
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(min=1, help="blocks only: no layer wider than this; as many samples a layer."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many points.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Build a network, write it, read it back, and check what its theorem promises.
+
+    optimal-robust: running maximum, width 3d+1, depth 2N+1.  class-sum: width 3d+2, depth 2N+2.
+    blocks: between class-sum and shallow.  shallow: depth 4.  All four give the label 1..m on every
+    ball of a radius below λ/2.  lipschitz: two classes, slope 2/λ, one network for every radius.
+    lipschitz-multiclass: the nearest class, every output 1-Lipschitz.
+    """
+    if ratio is not None and mu is not None:
+        raise typer.BadParameter("--ratio and --mu exclude each other")
+    if construction in _EVERY_RADIUS and (ratio is not None or mu is not None):
+        raise typer.BadParameter(f"{construction} serves every radius; leave out --ratio and --mu")
+    if (construction is Name.blocks) != (width is not None):
+        raise typer.BadParameter("--width goes with blocks, and blocks needs it")
+    share = None if ratio is None else rational(ratio, "--ratio")
+    if share is not None and not 0 <= share < 1:
+        raise typer.BadParameter(
+            f"--ratio must be at least 0 and below 1, got {ratio}: at λ/2 two balls meet"
+        )
+    radius = None if mu is None else rational(mu, "--mu")
+    # Loading the compiled search takes a second, which --help need not wait for.
+    from relucid import building
+
+    request = building.Request(str(construction), data, out, share, radius, width, limit)
+    building.run(request, json_output)

@@ -1,0 +1,227 @@
+"""What ``relucid build`` does once its arguments are understood."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from constructions.claims import Claim, Claims, network_claims
+from constructions.construction import Construction, dense_size
+from constructions.dataset import DataSet, load_dataset
+from constructions.lipschitz import lipschitz, lipschitz_multiclass
+from constructions.robust import blocks, class_sum, running_maximum, shallow
+from constructions.separation import positive_separation
+from relucid.numbers import approximate
+from verifier.core.errors import DataError, ExportError
+from verifier.core.network import Network
+from verifier.io.gemm_chain import read_gemm_chain
+from verifier.io.onnx_export import MAX_BYTES, export_onnx
+
+DEFAULT_RATIO = Fraction(99, 100)
+
+_AT_ONE_RADIUS = {
+    "optimal-robust": running_maximum,
+    "class-sum": class_sum,
+    "shallow": shallow,
+}
+_AT_EVERY_RADIUS = {"lipschitz": lipschitz, "lipschitz-multiclass": lipschitz_multiclass}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be built.
+
+    Args:
+        construction: its name.
+        data: name or path of the set.
+        out: the ONNX file.
+        ratio: radius as a share of λ/2, or None.
+        radius: the radius itself, or None.
+        width: widest layer of ``blocks``, or None.
+        limit: only the first so many points, or None.
+    """
+
+    construction: str
+    data: str
+    out: Path
+    ratio: Fraction | None
+    radius: Fraction | None
+    width: int | None
+    limit: int | None
+
+    def check_target(self) -> None:
+        """Find out before the work, not after it, that the network has no place to go.
+
+        Raises:
+            ExportError: the folder is missing, or the name is a folder.
+        """
+        if not self.out.absolute().parent.is_dir():
+            raise ExportError(f"{self.out}: the folder {self.out.absolute().parent} does not exist")
+        if self.out.is_dir():
+            raise ExportError(f"{self.out}: is a folder, expected a file")
+
+    def read(self) -> DataSet:
+        """The points."""
+        data = load_dataset(self.data)
+        return data if self.limit is None else data.subset(slice(0, self.limit))
+
+    def build(self, data: DataSet) -> Construction:
+        """The network with its claims.
+
+        Raises:
+            DataError: see the constructions.
+        """
+        if self.construction in _AT_EVERY_RADIUS:
+            return _AT_EVERY_RADIUS[self.construction](data)
+        radius = self.radius
+        if radius is None:
+            share = DEFAULT_RATIO if self.ratio is None else self.ratio
+            radius = share * positive_separation(data).lam / 2
+        if self.width is None:
+            return _AT_ONE_RADIUS[self.construction](data, radius)
+        d = data.dimension
+        if self.width < 3 * d + 2:
+            raise DataError(
+                f"{data.name}: --width must be at least 3d + 2 = {3 * d + 2}, got {self.width}"
+            )
+        return blocks(data, radius, ((self.width - 2) // d - 1) // 2)
+
+
+def run(request: Request, as_json: bool) -> None:
+    """Build, write, read back, check, and print.
+
+    Raises:
+        DataError: the data allow no such network.
+        ExportError: it cannot be written.
+    """
+    started = time.monotonic()
+    request.check_target()
+    data = request.read()
+    built = request.build(data)
+    size = 4 * built.dense_parameters
+    if size > MAX_BYTES:
+        raise ExportError(
+            f"{request.out}: written densely the {built.dense_parameters} weights take at least "
+            f"{size / 2**30:.1f} GiB, an ONNX file holds less than 2 GiB"
+        )
+    kind = export_onnx(built.network, request.out)
+    claims = built.claims + read_back(built.network, request.out) + built.closest_claims(data)
+    claims.check()
+    seconds = time.monotonic() - started
+    if as_json:
+        print(json.dumps(record(request, data, built, claims, kind, seconds), indent=2))
+        return
+    print("\n".join([*summary(request, data, built, kind), "", *claims.table()]))
+    print(f"built and checked in {seconds:.1f} s", file=sys.stderr)
+
+
+def read_back(network: Network, path: Path) -> Claims:
+    """The same sizes, and the same numbers, in the file.
+
+    Args:
+        network: what was written.
+        path: where.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    read = read_gemm_chain(path)
+    sizes = network_claims(
+        network.name,
+        read,
+        "read back from the file",
+        width=network.width,
+        depth=network.depth,
+        nonzeros=network.nonzeros,
+    )
+    dense = Claim.equal(
+        "dense parameters", dense_size(network), dense_size(read), "read back from the file"
+    )
+    same = Claim.true("same numbers", _same(network, read), "every weight, read back from the file")
+    return sizes + Claims(network.name, (dense, same))
+
+
+def _same(first: Network, second: Network) -> bool:
+    """Whether all weights, biases and ReLUs are equal."""
+    if first.depth != second.depth:
+        return False
+    return all(
+        a.weight.shape == b.weight.shape
+        and np.array_equal(a.relu, b.relu)
+        and np.array_equal(a.bias, b.bias)
+        and np.array_equal(a.dense, b.dense)
+        for a, b in zip(first.layers, second.layers, strict=True)
+    )
+
+
+def summary(request: Request, data: DataSet, built: Construction, kind: str) -> list[str]:
+    """What was built, for a person."""
+    i, j = built.closest.pair
+    network, bound = built.network, "below " if built.open_radius else ""
+    ratio = "" if built.open_radius else f", ρ = {approximate(built.ratio)}"
+    lines = [
+        f"{request.construction} of {data.name}: N = {len(data)}, d = {data.dimension}, "
+        f"m = {len(built.labels)}",
+        f"separation   λ = {built.separation}, points {i} and {j}",
+        f"radius       {bound}{built.radius}{ratio}",
+    ]
+    if built.lipschitz is not None:
+        lines.append(f"slope        at most {approximate(built.lipschitz)} in ℓ∞")
+    lines += [
+        f"network      depth {network.depth}, width {network.width}, {network.n_relu} ReLUs",
+        f"parameters   {network.nonzeros} nonzeros; {built.dense_parameters} written densely",
+        f"labels       {_labels(data, built)}",
+        f"file         {request.out}, {kind}, {request.out.stat().st_size} bytes",
+    ]
+    return lines
+
+
+def _labels(data: DataSet, built: Construction) -> str:
+    """What each label of the network stands for."""
+    if built.network.n_outputs > 1:
+        keys = [f"output {k}" for k in range(len(built.labels))]
+    elif built.lipschitz is not None:
+        keys = ["−1", "+1"]
+    else:
+        keys = [str(k + 1) for k in range(len(built.labels))]
+    words = [
+        f"{key} = {data.label_name(label)}" for key, label in zip(keys, built.labels, strict=True)
+    ]
+    more = f", … ({len(words)} in all)" if len(words) > 12 else ""
+    return ", ".join(words[:12]) + more
+
+
+def record(
+    request: Request, data: DataSet, built: Construction, claims: Claims, kind: str, seconds: float
+) -> dict[str, Any]:
+    """The same for JSON; exact rationals are strings."""
+    network = built.network
+    return {
+        "construction": request.construction,
+        "data": data.name,
+        "points": len(data),
+        "dimension": data.dimension,
+        "labels": [data.label_name(label) for label in built.labels],
+        "separation": str(built.separation),
+        "closest_pair": list(built.closest.pair),
+        "radius": str(built.radius),
+        "radius_attained": not built.open_radius,
+        "lipschitz": None if built.lipschitz is None else str(built.lipschitz),
+        "width": network.width,
+        "depth": network.depth,
+        "relus": network.n_relu,
+        "nonzeros": network.nonzeros,
+        "dense_parameters": built.dense_parameters,
+        "model": str(request.out),
+        "type": kind,
+        "bytes": request.out.stat().st_size,
+        "claims": claims.record(),
+        "seconds": round(seconds, 3),
+    }
