@@ -107,9 +107,11 @@ def _thresholds(
         return
     k = np.flatnonzero(most - least >= t)
     low, spare = least[k].astype(np.uint64), (most[k] - least[k]).astype(np.uint64) - np.uint64(t)
+    step = np.maximum(spare // np.uint64(_LEVELS - 1), np.uint64(1))
     for part in range(_LEVELS):
-        down = low + spare // np.uint64(_LEVELS - 1) * np.uint64(part)
-        yield k, (down + np.uint64(t)).astype(rows.dtype), down.astype(rows.dtype)
+        here = step * np.uint64(part) <= spare
+        down = (low + step * np.uint64(part))[here]
+        yield k[here], (down + np.uint64(t)).astype(rows.dtype), down.astype(rows.dtype)
 
 
 def _cover(separated: np.ndarray) -> np.ndarray:

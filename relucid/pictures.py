@@ -1,4 +1,4 @@
-"""A witness beside the original: as a grid of characters, or as a PNG file."""
+"""Two points beside each other, as a grid of characters or a PNG file; and a histogram."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ def planes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
 
 
 def text_grid(
-    center: Sequence[Fraction], witness: Sequence[Fraction], shape: tuple[int, ...]
+    center: Sequence[Fraction],
+    witness: Sequence[Fraction],
+    shape: tuple[int, ...],
+    titles: Sequence[str] = ("original", "witness", "change"),
 ) -> list[str]:
-    """Original, witness and change side by side, a character or two a pixel.
+    """Two points and their difference side by side, a character or two a pixel.
 
     Grey levels span the two pictures' common range; colours are averaged. In the third grid, +
     and − mark pixels moved by more than half of the largest change, · smaller ones, blank none.
@@ -46,7 +49,7 @@ def text_grid(
     low, high = min(before.min(), after.min()), max(before.max(), after.max())
     repeat = 2 if form[2] <= 14 else 1
     width = form[2] * repeat
-    heads = [head[:width].ljust(width) for head in ("original", "witness", "change")]
+    heads = [title[:width].ljust(width) for title in titles]
     lines = [_GAP.join(heads).rstrip()]
     for row in range(form[1]):
         cells = [_shades(before[row], low, high), _shades(after[row], low, high)]
@@ -116,6 +119,33 @@ def png(
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title, fontsize=10)
         axis.set_axis_off()
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120)
+    plt.close(figure)
+    return stream.getvalue()
+
+
+def histogram(values: np.ndarray, mark: float, title: str, mark_title: str) -> bytes:
+    """How many values lie where, as a PNG file.
+
+    Args:
+        values: (n,) finite floats.
+        mark: where to draw a line.
+        title: of the picture.
+        mark_title: of the line.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    axis.hist(values, bins=64, color="#4a7ab5")
+    axis.axvline(mark, color="#c0392b", label=mark_title)
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel("ℓ∞ distance to the nearest point with another label")
+    axis.set_ylabel("points")
+    axis.legend()
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
     plt.close(figure)
