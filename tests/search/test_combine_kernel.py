@@ -22,12 +22,14 @@ def combined(const, rows):
 def optimum(const, rows):
     """max over t in [-1, 1]^d of min_q const_q + rows_q . t."""
     d = rows.shape[1]
+    # SciPy's tolerances are absolute.
+    scale = max(np.abs(const).max(), np.abs(rows).max(), 1e-300)
     result = linprog(
-        np.r_[np.zeros(d), -1.0], np.c_[-rows, np.ones(len(rows))], const,
+        np.r_[np.zeros(d), -1.0], np.c_[-rows / scale, np.ones(len(rows))], const / scale,
         bounds=[(-1, 1)] * d + [(None, None)],
     )  # fmt: skip
     assert result.status == 0
-    return -result.fun
+    return -result.fun * scale
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1e-6, 1.0, 1e6]))
