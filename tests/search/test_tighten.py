@@ -88,9 +88,6 @@ def test_leaves_of_a_goal_are_a_partition():
                 assert (one * other < 0).any()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a child whose own bound is worse keeps its parent's, without its slopes"
-)
 def test_leaves_prove_the_bounds_from_what_is_stored():
     """One pass of Backward.run on the stored slopes and multipliers gives the values again."""
     engine, bounds = prepared(network_of(np.random.default_rng(2), (4, 10, 10, 6)), *cube(4))

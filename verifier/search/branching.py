@@ -1,8 +1,10 @@
 """Which unstable neuron to split: a cheap score for all of them, then a trial of the best few.
 
-The score of a neuron is how much its relaxation can cost the bound, |coefficient| times the gap of
-the line in use (in the spirit of BaBSR, Bunel et al. 2020); the trial bounds both children of each
-of the best candidates with one backward pass (filtered smart branching, De Palma et al. 2021).
+The score of a neuron is |coefficient| times a gap of the line in use: of the chord its largest, of
+a lower line the smaller of its gaps at the two ends, so that lines of slope 0 or 1 score nothing
+(in the spirit of BaBSR, Bunel et al. 2020; the larger gap was tried and needs some twelve times as
+many subproblems). The trial bounds both children of each of the best candidates with one backward
+pass (filtered smart branching, De Palma et al. 2021).
 """
 
 from __future__ import annotations

@@ -31,11 +31,10 @@ class InputSplitTree:
     """How a box was taken apart; the leaves are the nodes that are never split.
 
     Row r says: at node ``node[r]`` the box was split (kind 0) along input ``axis[r]`` at ``at[r]``
-        into the
-    nodes ``child[r]`` (lower part) and ``child[r] + 1``, or the part below (kind 1) or above (kind
-    2) ``at[r]`` was found free of unsafe points by the bounds of that node, or (kind 3) the sign
-    of neuron ``axis[r]`` = layer * stride + index was split, ``child[r]`` being the part where it
-    is >= 0. Node 0 is the outermost box.
+    into the nodes ``child[r]`` (lower part) and ``child[r] + 1``, or the part below (kind 1) or
+    above (kind 2) ``at[r]`` was found free of unsafe points by the bounds of that node, or (kind 3)
+    the sign of neuron ``axis[r]`` = layer * stride + index was split, ``child[r]`` being the part
+    where it is >= 0. Node 0 is the outermost box.
 
     Args:
         lower, upper: the outermost box.
@@ -89,7 +88,7 @@ class InputSplitSearch:
         self.pool: list[kernel.Stack] = []
         self.next_node = 1
         self.boxes = self.stuck = 0
-        self.budget = 16
+        self.budget = min(16, _MAX_BUDGET)
         self.record: list[tuple[np.ndarray, ...]] = []
         start = self.workers[0]
         start.stack.lower[0], start.stack.upper[0] = self.problem.box

@@ -74,25 +74,31 @@ def split_goals(batch: Batch, rounds: int, stop: Callable[[], bool]) -> Batch:
 
     The minimum of a goal's leaf values bounds the goal from below.
 
-    A goal whose bound is positive is left alone: the neuron is known to be stable then.
+    A goal whose bound is positive is left alone: the neuron is known to be stable then. A split
+    that gains nothing is taken back.
     """
     improve(batch, 15, stop)
+    whole = np.zeros(len(batch), dtype=bool)
     for _ in range(rounds):
-        # The worst subproblem of each goal that still matters and can still be split.
+        # The worst subproblem of each goal, if that still matters and can still be split.
         order = np.lexsort((batch.value, batch.goal))
         worst = order[np.unique(batch.goal[order], return_index=True)[1]]
-        free = (batch.sign[worst] == 0).any(axis=1)
+        free = (batch.sign[worst] == 0).any(axis=1) & ~whole[worst]
         worst = worst[(batch.value[worst] <= 0) & free]
         if not len(worst) or stop():
             break
         picked = batch.take(worst)
         children = picked.split(choose(picked, 3))
-        parents = np.tile(picked.value, 2)
+        # What a child stores must prove its own value, so it does not inherit its parent's.
+        children.value[:] = -np.inf
         improve(children, 8, stop)
-        children.value = np.maximum(children.value, parents)
+        gained = children.value.reshape(2, -1).min(axis=0) > picked.value
         rest = np.ones(len(batch), dtype=bool)
-        rest[worst] = False
-        batch = Batch.join([batch.take(np.flatnonzero(rest)), children])
+        rest[worst[gained]] = False
+        whole[worst[~gained]] = True
+        kept = children.take(np.flatnonzero(np.tile(gained, 2)))
+        batch = Batch.join([batch.take(np.flatnonzero(rest)), kept])
+        whole = np.concatenate([whole[rest], np.zeros(len(kept), dtype=bool)])
     return batch
 
 
