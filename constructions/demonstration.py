@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from verifier.core.network import Network
+from verifier.core.property import Property
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -18,6 +21,30 @@ class Shown:
     certificate: str
 
 
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What the theorem says about a network, put to the verifier, which knows no theorem.
+
+    Constructions cannot import the engines; ``relucid theorem`` asks. A verdict other than the
+    expected one is an error.
+
+    Args:
+        claim: what is true if every property gets the expected verdict.
+        network: the network.
+        properties: what is asked of it, such as ``Property.near`` on each ball; at least one.
+        refuted: whether the theorem says that each property has a counterexample.
+    """
+
+    claim: str
+    network: Network
+    properties: tuple[Property, ...]
+    refuted: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.properties:
+            raise ValueError(f"question {self.claim!r} asks nothing")
+
+
 @dataclass(frozen=True)
 class Demonstration:
     """A theorem on a concrete instance.
@@ -27,9 +54,11 @@ class Demonstration:
         instance: the concrete data.
         shown: what was proved of the instance, and how; never empty.
         values: exact numbers by name, rationals as strings such as "29/70".
+        questions: what the verifier is asked, and what the theorem says that it answers.
     """
 
     statement: str
     instance: str
     shown: tuple[Shown, ...]
     values: dict[str, object] = field(default_factory=dict)
+    questions: tuple[Question, ...] = ()

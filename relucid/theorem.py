@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import textwrap
 import time
+from dataclasses import replace
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from constructions.demonstration import Demonstration
+from constructions.claims import ClaimError
+from constructions.demonstration import Demonstration, Question, Shown
+from verifier.core.verdict import Unknown, Verdict, word
 
 #: One theorem = one entry: the module in ``constructions`` whose ``demonstrate()`` shows it.
 THEOREMS = {
@@ -20,6 +23,9 @@ THEOREMS = {
 }
 
 _WIDTH = 100
+
+#: Seconds for one question; theorems are small.
+_LIMIT = 10.0
 
 
 def theorem(
@@ -31,11 +37,41 @@ def theorem(
         raise typer.BadParameter(f"no theorem {name!r}; there are {', '.join(THEOREMS)}")
     started = time.monotonic()
     shown: Demonstration = import_module(f"constructions.{THEOREMS[name]}").demonstrate()
+    answers = tuple(ask(question) for question in shown.questions)
+    shown = replace(shown, shown=shown.shown + answers)
     seconds = time.monotonic() - started
     if json_output:
         print(json.dumps(_as_json(name, shown, seconds), indent=2, ensure_ascii=False))
         return
     print(_as_text(name, shown))
+
+
+def ask(question: Question) -> Shown:
+    """Put a question to the verifier, every property with all engines.
+
+    Raises:
+        ClaimError: a verdict is not the theorem's; that is a defect, never the input's fault.
+    """
+    # Loading the engines takes half a second, which theorems without questions need not wait for.
+    from verifier.search.portfolio import certify
+
+    expected = "refuted" if question.refuted else "proved"
+    for prop in question.properties:
+        verdict = certify(question.network, prop, timeout=_LIMIT)
+        if word(verdict) != expected:
+            raise ClaimError(
+                f"{question.claim}: the verifier should say {expected} of {prop.name}, "
+                f"says {_words(verdict)}"
+            )
+    count = len(question.properties)
+    what = "the property" if count == 1 else f"each of {count} properties"
+    how = ", by a point evaluated exactly" if question.refuted else ""
+    return Shown(question.claim, f"the verifier, which knows no theorem: {what} {expected}{how}")
+
+
+def _words(verdict: Verdict) -> str:
+    """The verdict, with the reason if there is one."""
+    return f"unknown ({verdict.reason})" if isinstance(verdict, Unknown) else word(verdict)
 
 
 def _as_json(name: str, shown: Demonstration, seconds: float) -> dict[str, object]:

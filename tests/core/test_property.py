@@ -240,3 +240,43 @@ def test_properties_that_do_not_fit():
 def test_random_boxes_contain_their_random_points(rng):
     box = random_box(rng, 3)
     assert box.contains(random_point(rng, box))
+
+
+# ----- one output
+
+
+def unsafe_at(prop, y):
+    return prop.violation(prop.cases[0].box.lower, (Fraction(y),)) is not None
+
+
+@pytest.mark.parametrize("label", [-2, 1, 3])
+def test_near_is_strict_on_both_sides(label):
+    prop = Property.near(Box.ball([0, 0], 1), label)
+    prop.check_fits(2, 1)
+    for y in (label, label + HALF - TINY, label - HALF + TINY):
+        assert not unsafe_at(prop, y)
+    for y in (label + HALF, label - HALF, label + 1, label - 100):
+        assert unsafe_at(prop, y)
+
+
+def test_near_with_another_tolerance():
+    prop = Property.near(Box.ball([0], 1), THIRD, tolerance=THIRD)
+    assert [unsafe_at(prop, y) for y in (0, TINY, THIRD, 2 * THIRD - TINY, 2 * THIRD)] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("tolerance", [0, -1, math.nan])
+def test_near_needs_a_positive_tolerance(tolerance):
+    with pytest.raises(PropertyError, match="tolerance"):
+        Property.near(Box.ball([0], 1), 1, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_zero_has_no_sign(positive):
+    prop = Property.sign(Box.ball([0], 1), positive)
+    assert [unsafe_at(prop, y) for y in (-TINY, 0, TINY)] == [positive, True, not positive]

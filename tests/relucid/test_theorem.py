@@ -2,12 +2,16 @@
 
 import json
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from command_line import assert_refused, relucid
+from command_line import assert_refused, identity_network, relucid
 
-from relucid.theorem import THEOREMS
+from constructions.claims import ClaimError
+from constructions.demonstration import Question
+from relucid.theorem import THEOREMS, ask
+from verifier.core.property import Box, Property
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,3 +65,39 @@ def test_an_unknown_name_is_refused_with_the_list(capsys):
 
 def test_a_name_is_needed(capsys):
     assert_refused(relucid(capsys, "theorem"), "name")
+
+
+# ----- questions for the verifier: relu(x) on a ball around 1
+
+
+def near(radius, value=1):
+    return Property.near(Box.ball([1], radius), value, f"radius {radius}")
+
+
+def test_the_verifiers_answer_is_shown():
+    network = identity_network(1)
+    proved = ask(
+        Question("relu(x) is near 1", network, (near(Fraction(1, 4)), near(Fraction(1, 3))))
+    )
+    assert proved.claim == "relu(x) is near 1"
+    assert "each of 2 properties proved" in proved.certificate
+    refuted = ask(Question("not so far out", network, (near(Fraction(1, 2)),), refuted=True))
+    assert "the property refuted, by a point evaluated exactly" in refuted.certificate
+
+
+@pytest.mark.parametrize(
+    ("properties", "refuted", "words"),
+    [
+        ((near(Fraction(1, 4)), near(Fraction(3, 4))), False, "proved of radius 3/4, says refuted"),
+        ((near(Fraction(3, 4)), near(Fraction(1, 4))), True, "refuted of radius 1/4, says proved"),
+        ((near(Fraction(1, 4), value=2),), False, "proved of radius 1/4, says refuted"),
+    ],
+)
+def test_another_verdict_than_the_theorems_is_an_error(properties, refuted, words):
+    with pytest.raises(ClaimError, match=words):
+        ask(Question("claim", identity_network(1), properties, refuted))
+
+
+def test_a_question_asks_something():
+    with pytest.raises(ValueError, match="asks nothing"):
+        Question("claim", identity_network(1), ())

@@ -203,6 +203,31 @@ class Property:
         )
         return cls((Case(box, clauses),), len(box), n_classes, name, label=label)
 
+    @classmethod
+    def near(
+        cls, box: Box, value: Any, name: str = "value", *, tolerance: Any = Fraction(1, 2)
+    ) -> Property:
+        """Every point of the box has |y − value| < tolerance, for a network with one output.
+
+        With the tolerance 1/2 and an integer value: the output says this label and no other.
+
+        Raises:
+            PropertyError: a number that is not finite, or a tolerance that is not positive.
+        """
+        middle, allowed = _exact([value, tolerance], "the value or tolerance of an output")
+        if allowed <= 0:
+            raise PropertyError(f"{name}: the tolerance must be positive, got {tolerance}")
+        one = Fraction(1)
+        above = LinearConstraint(((0, one),), middle + allowed)
+        below = LinearConstraint(((0, -one),), allowed - middle)
+        return cls((Case(box, ((above,), (below,))),), len(box), 1, name)
+
+    @classmethod
+    def sign(cls, box: Box, positive: bool, name: str = "sign") -> Property:
+        """Every point of the box has y > 0 (or y < 0), for a network with one output."""
+        unsafe = LinearConstraint(((0, Fraction(-1 if positive else 1)),), Fraction(0))
+        return cls((Case(box, ((unsafe,),)),), len(box), 1, name)
+
     def violation(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> tuple[int, int] | None:
         """(case, clause) that the exact point x with exact outputs y satisfies, or None."""
         values = tuple(y) + (tuple(x) if self.mixes_inputs else ())
