@@ -20,6 +20,7 @@ THEOREMS = {
     "width-bound": "width_bound",
     "depth-two": "depth_two",
     "lipschitz-depth-two": "lipschitz_depth_two",
+    "game": "game",
 }
 
 _WIDTH = 100
