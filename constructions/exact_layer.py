@@ -24,17 +24,24 @@ def exact_layer(
         bias: (n_out,).
         relu: whether the outputs pass a ReLU.
     """
-    exact_floats = all(_is_float(v) for row in [*rows, bias] for v in row)
-    dtype = float if exact_floats else object
-    flags = np.full(len(bias), relu)
-    return Layer(_array(rows, dtype), _array([bias], dtype)[0], flags)
+    weight, offset = exact_array(rows), exact_array([bias])[0]
+    if weight.dtype != offset.dtype:
+        weight, offset = weight.astype(object), offset.astype(object)
+    return Layer(weight, offset, np.full(len(bias), relu))
 
 
-def _array(rows: Sequence[Sequence[Rational]], dtype: type) -> np.ndarray:
+def exact_array(rows: Sequence[Sequence[Rational]]) -> np.ndarray:
+    """The numbers as float64 if every one is a float64 number, else as they are, in an array.
+
+    Args:
+        rows: (n_out, n_in).
+    """
+    exact_floats = all(_is_float(v) for row in rows for v in row)
+    dtype: type = float if exact_floats else object
     out: np.ndarray = np.empty((len(rows), len(rows[0])), dtype=dtype)
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
-            out[i, j] = float(value) if dtype is float else value
+            out[i, j] = float(value) if exact_floats else value
     return out
 
 

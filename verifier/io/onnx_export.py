@@ -56,13 +56,22 @@ def _numbers(
 ) -> tuple[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """The type that holds every number, and (weight, bias, relu mask) of each layer."""
     layers = []
+    lost: list[tuple[int, Fraction]] = []
     for k, layer in enumerate(network.layers):
         if layer.n_in * layer.n_out * 4 > MAX_BYTES:
             raise ExportError(
                 f"{network.name}: layer {k} is {layer.n_out} x {layer.n_in}; written densely it "
                 "does not fit into an ONNX file of less than 2 GiB"
             )
-        layers.append((*_as_floats(layer, k, network.name), layer.relu))
+        weight, bias, missing = _as_floats(layer)
+        layers.append((weight, bias, layer.relu))
+        lost += [(k, v) for v in missing]
+    if lost:
+        words = f"{len(lost)} numbers are" if len(lost) > 1 else "one number is"
+        raise ExportError(
+            f"{network.name}: {_bits_needed([v for _, v in lost])} ({words} no float64, the first "
+            f"in layer {lost[0][0]})"
+        )
     with np.errstate(over="ignore"):
         single = all(
             (array.astype(np.float32).astype(np.float64) == array).all()
@@ -72,19 +81,17 @@ def _numbers(
     return ("float32" if single else "float64"), layers
 
 
-def _as_floats(layer: Layer, k: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of a layer as float64, exactly."""
+def _as_floats(layer: Layer) -> tuple[np.ndarray, np.ndarray, list[Fraction]]:
+    """Weight and bias of a layer as float64, and the numbers that no float64 is."""
     if layer.is_float:
-        return layer.dense, layer.bias
-    arrays = []
+        return layer.dense, layer.bias, []
+    arrays, lost = [], []
     for array in (layer.dense, layer.bias):
         exact = fractions(array.ravel())
         floats = [_nearest(v) for v in exact]
-        lost = [v for v, f in zip(exact, floats, strict=True) if f is None or Fraction(f) != v]
-        if lost:
-            raise ExportError(f"{name}: layer {k}: {_bits_needed(lost)}")
+        lost += [v for v, f in zip(exact, floats, strict=True) if f is None or Fraction(f) != v]
         arrays.append(np.array(floats, dtype=np.float64).reshape(array.shape))
-    return arrays[0], arrays[1]
+    return arrays[0], arrays[1], lost
 
 
 def _nearest(value: Fraction) -> float | None:
