@@ -10,7 +10,7 @@ of two that all thresholds share; boxes are rounded outwards to it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from fractions import Fraction
@@ -50,7 +50,8 @@ class Balls:
 
     def box(self, k: int) -> Box:
         """Box k."""
-        return Box([self.low[w] for w in self.which[k]], [self.high[w] for w in self.which[k]])
+        row = self.which[k]
+        return Box(tuple(self.low[w] for w in row), tuple(self.high[w] for w in row))
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,9 @@ def _order(network: ScanNetwork) -> np.ndarray:
     return np.argsort(-network.above[rows].var(axis=0), kind="stable")
 
 
-def _grouped(which: np.ndarray, table: Sequence[int], kind: type, order: np.ndarray) -> np.ndarray:
+def _grouped(which: np.ndarray, table: Iterable[int], kind: type, order: np.ndarray) -> np.ndarray:
     """(groups, rows, GROUP) values of the table; coordinates that do not exist are 0."""
-    values = np.array([int(v) for v in table], dtype=kind)
+    values: np.ndarray = np.array([int(v) for v in table], dtype=kind)
     rows, d = which.shape
     out = np.zeros((-(-d // GROUP), rows, GROUP), dtype=kind)
     for g in range(len(out)):
