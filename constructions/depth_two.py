@@ -14,15 +14,17 @@ split of margin ≥ μ. Adding up jumps and offsets over the hyperplanes of each
 and value y_i on every ball give Σ_{S∋i} β_S + c = y_i. Conversely, if margin(S) > μ, two parallel
 hyperplanes between the balls of S and those of S^c carry a ramp from 0 to β_S: 2 neurons a split.
 
-The search goes through partial splits, widest first. Margins can only fall as samples are added, so
-splits come out in the order of their margins, and what is left in the queue proves by its convex
-combinations that all the others are at most as wide.
+The search keeps splits whose span grows by one at a time. While y is not in the span V, take u with
+u ⊥ V, u·y ≠ 0, and the widest split S with u·1_S ≠ 0 (``split_search``): some such S is needed to
+write y, so μ_2 ≤ margin(S), and S enters V. In the end y is in the span of splits as wide as the
+smallest of these bounds, which is therefore μ_2. It takes at most N − 1 steps. The first bound is
+λ/2, by u = 1_i − 1_j for the closest enemies i and j: S has to come between them.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -30,6 +32,10 @@ from flint import fmpq, fmpq_mat
 
 from constructions.demonstration import Demonstration, Shown
 from constructions.depth_two_check import (
+    Balanced,
+    Blocked,
+    Blocker,
+    Branch,
     Impossibility,
     Separator,
     check_impossibility,
@@ -37,12 +43,20 @@ from constructions.depth_two_check import (
     check_splits,
 )
 from constructions.exact_layer import exact_layer
-from constructions.rational_points import RationalPoints, dot
-from constructions.split_margin import PartialSplit, SplitSpace
+from constructions.rational_points import RationalPoints, distance, dot
+from constructions.split_margin import SplitSpace
+from constructions.split_search import SearchLimitError, SplitSearch, WidestSplit
 from verifier.core.errors import DataError
 from verifier.core.network import Network
 
-MAX_POINTS = 16
+MAX_POINTS = 200
+#: Partial splits that one search may look at.
+MAX_NODES = 50_000
+
+#: Rows of the chessboard that is shown.
+_ROWS = 6
+
+Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -97,8 +111,8 @@ def decide(data: RationalPoints, mu: Fraction) -> Network | Impossibility:
         for every radius above the critical one, of which mu is one.
 
     Raises:
-        DataError: more points than ``MAX_POINTS``, a negative mu, or mu equal to the critical
-            radius, where the theorem is silent.
+        DataError: as ``critical_radius``; a negative mu, or mu equal to the critical radius, where
+            the theorem is silent.
     """
     if mu < 0:
         raise DataError(f"a radius must be at least 0, got {mu}")
@@ -108,122 +122,108 @@ def decide(data: RationalPoints, mu: Fraction) -> Network | Impossibility:
     return critical.network(mu) if mu < critical.radius else critical.impossibility
 
 
-def critical_radius(data: RationalPoints) -> CriticalRadius:
-    """μ_2(D) with its certificates, found by enumerating splits in the order of their margins.
+def critical_radius(
+    data: RationalPoints, *, limit: int = MAX_NODES, progress: Progress | None = None
+) -> CriticalRadius:
+    """μ_2(D) with its certificates.
+
+    Args:
+        data: D, of at most ``MAX_POINTS`` points.
+        limit: partial splits that the search for one split may look at.
+        progress: called now and then with the share of at most N − 1 searches that is done.
 
     Raises:
-        DataError: more points than ``MAX_POINTS``.
+        DataError: more points than ``MAX_POINTS``, or the limit was reached; then the message says
+            what was proved.
     """
     if len(data) > MAX_POINTS:
         raise DataError(
-            f"{len(data)} points: the exact depth-2 decision enumerates splits and takes at most "
-            f"{MAX_POINTS}"
+            f"{len(data)} points: the exact depth-2 decision takes at most {MAX_POINTS}"
         )
-    space = SplitSpace(data)
-    span = _Span(data)
-    queue: list[tuple[fmpq, int, int, PartialSplit]] = [(-space.root.margin, 0, 0, space.root)]
-    done: list[PartialSplit] = []
-    count = 0
-    while True:
-        # The span always grows to the whole space before margin 0: along a generic direction every
-        # prefix of the distinct points is a split of positive margin.
-        _, _, _, node = heapq.heappop(queue)
-        if not node.complete:
-            for child in space.children(node):
-                count += 1
-                heapq.heappush(queue, (-child.margin, -child.depth, count, child))
-            continue
-        done.append(node)
-        if node.outside and span.add(node.inside) and span.contains_labels():
-            break
-    rest = [entry[3] for entry in queue]
-    rest += [leaf for leaf in done if leaf.margin == node.margin]
-    return _assemble(data, space, node.margin, (span, done, rest))
-
-
-def _assemble(
-    data: RationalPoints,
-    space: SplitSpace,
-    margin: fmpq,
-    found: tuple[_Span, list[PartialSplit], list[PartialSplit]],
-) -> CriticalRadius:
-    """The certificate: steps for the splits that span y, and what excludes all the others.
-
-    Args:
-        data: D.
-        space: for converting back from scaled coordinates.
-        margin: the critical one, scaled.
-        found: the span; complete splits in the order of their margins; every partial or complete
-            split of margin ≤ the critical one that covers what was not visited.
-    """
-    span, done, rest = found
+    space, span = SplitSpace(data), _Span(data)
+    radius, impossibility = space.scaled(data.separation / 2), _closest_enemies(data)
+    while (direction := span.direction()) is not None:
+        if progress is not None:
+            progress(len(span.found) / (len(data) - 1))
+        try:
+            found = SplitSearch(space, direction, radius).run(limit)
+        except SearchLimitError as stopped:
+            raise DataError(
+                f"{len(data)} points: gave up after {limit} partial splits; the critical radius of "
+                f"depth 2 is at most {space.length(stopped.bound)}, but how much less is not known"
+            ) from None
+        span.found.append(found)
+        if found.proof is not None:
+            radius, impossibility = found.clear, Impossibility(direction, *found.proof)
     constant, *steps = span.coefficients()
-    leaves = {leaf.inside: leaf for leaf in done}
     separators = tuple(
-        space.separator(leaves[members], step)
-        for members, step in zip(span.members, steps, strict=True)
+        space.separator(split.members, split.plane, step)
+        for split, step in zip(span.found, steps, strict=True)
         if step != 0
     )
-    wider = [m for m in span.members if leaves[m].margin > margin]
-    blockers = dict.fromkeys(space.blocker(node) for node in rest)
-    impossibility = Impossibility(_residual(data, wider), tuple(blockers))
-    return CriticalRadius(data, space.length(margin), constant, separators, impossibility)
+    return CriticalRadius(data, space.length(radius), constant, separators, impossibility)
+
+
+def _closest_enemies(data: RationalPoints) -> Impossibility:
+    """No radius exceeds λ/2: a split comes between the closest enemies."""
+    i, j = data.closest_enemies
+    direction = tuple(int(k == i) - int(k == j) for k in range(len(data)))
+    one = Fraction(1)
+    tree = Branch(j, Balanced(), Blocked(0))
+    return Impossibility(direction, i, tree, (Blocker(((i, one),), ((j, one),)),))
 
 
 class _Span:
-    """The span of 1 and of the indicator vectors of splits, with its independent members."""
+    """The span of 1 and of the independent indicator vectors of the splits found so far."""
 
     def __init__(self, data: RationalPoints) -> None:
         self.data = data
-        self.members: list[frozenset[int]] = []
+        self.found: list[WidestSplit] = []
+        n = len(data)
+        enemies = [(i, j) for i in range(n) for j in range(i) if data.labels[i] != data.labels[j]]
+        self._enemies = sorted(enemies, key=lambda pair: distance(*(data.points[i] for i in pair)))
 
-    def add(self, members: frozenset[int]) -> bool:
-        """Take the split in if its indicator is new to the span; whether it was."""
-        if _indicators(self.data, [*self.members, members]).rank() == len(self.members) + 1:
-            return False
-        self.members.append(members)
-        return True
+    def direction(self) -> tuple[int, ...] | None:
+        """Some u orthogonal to the span with u·y ≠ 0, as coprime integers; None if y is in it.
 
-    def contains_labels(self) -> bool:
-        """Whether y lies in the span."""
-        matrix = _indicators(self.data, self.members).tolist()
-        joined = fmpq_mat([[*row, y] for row, y in zip(matrix, self.data.labels, strict=True)])
-        return int(joined.rank()) == len(self.members) + 1
+        First enemies that no split has separated, 1_i − 1_j, the closest ones first; then a vector
+        of the null space with few entries: the fewer, the sooner the search has decided them.
+        """
+        rows = [self._row(i) for i in range(len(self.data))]
+        self._enemies = [(i, j) for i, j in self._enemies if rows[i] == rows[j]]
+        if self._enemies:
+            i, j = self._enemies[0]
+            return tuple(int(k == i) - int(k == j) for k in range(len(rows)))
+        labels = self.data.labels
+        vectors = _null_space(fmpq_mat(rows).transpose())
+        usable = [v for v in vectors if sum(a * y for a, y in zip(v, labels, strict=True)) != 0]
+        return min(usable, key=lambda v: sum(a != 0 for a in v), default=None)
 
     def coefficients(self) -> list[Fraction]:
         """The c and β with y = c 1 + Σ β_S 1_S, which are unique."""
-        return [_fraction(v) for v in _least_squares(self.data, self.members).entries()]
+        matrix = fmpq_mat([self._row(i) for i in range(len(self.data))])
+        labels = fmpq_mat([[fmpq(y)] for y in self.data.labels])
+        transposed = matrix.transpose()
+        solution = (transposed * matrix).solve(transposed * labels)
+        return [Fraction(int(v.p), int(v.q)) for v in solution.entries()]
+
+    def _row(self, i: int) -> list[int]:
+        return [1, *(int(i in split.members) for split in self.found)]
 
 
-def _residual(data: RationalPoints, splits: list[frozenset[int]]) -> tuple[int, ...]:
-    """y minus its projection on span{1, 1_S}, as coprime integers up to a positive factor.
-
-    It is orthogonal to the span, and u·y = ‖u‖² (times the factor) is not 0 as y is not in it.
-    """
-    matrix = _indicators(data, splits)
-    labels = fmpq_mat([[fmpq(y)] for y in data.labels])
-    residual = labels - matrix * _least_squares(data, splits)
-    numerators, _ = residual.numer_denom()
-    integers = [int(v) for v in numerators.entries()]
-    divisor = math.gcd(*integers)
-    return tuple(v // divisor for v in integers)
-
-
-def _least_squares(data: RationalPoints, splits: list[frozenset[int]]) -> fmpq_mat:
-    """The coefficients of the projection of y on the columns 1, 1_S (independent)."""
-    matrix = _indicators(data, splits)
-    labels = fmpq_mat([[fmpq(y)] for y in data.labels])
-    transposed = matrix.transpose()
-    return (transposed * matrix).solve(transposed * labels)
-
-
-def _indicators(data: RationalPoints, splits: list[frozenset[int]]) -> fmpq_mat:
-    """The (n, 1 + number of splits) matrix with columns 1 and 1_S."""
-    return fmpq_mat([[1, *(int(i in members) for members in splits)] for i in range(len(data))])
-
-
-def _fraction(value: fmpq) -> Fraction:
-    return Fraction(int(value.p), int(value.q))
+def _null_space(matrix: fmpq_mat) -> list[tuple[int, ...]]:
+    """A basis of { u : matrix u = 0 }, one vector a free column, as coprime integers."""
+    reduced, rank = matrix.rref()
+    rows = reduced.tolist()[:rank]
+    pivots = [next(c for c, v in enumerate(row) if v != 0) for row in rows]
+    vectors = []
+    for free in sorted(set(range(matrix.ncols())) - set(pivots)):
+        vector = {free: fmpq(1), **{c: -row[free] for c, row in zip(pivots, rows, strict=True)}}
+        scale = math.lcm(*(int(v.q) for v in vector.values()))
+        integers = [int((vector.get(c, fmpq(0)) * scale).p) for c in range(matrix.ncols())]
+        divisor = math.gcd(*integers)
+        vectors.append(tuple(v // divisor for v in integers))
+    return vectors
 
 
 def _dyadic(
@@ -272,27 +272,47 @@ def pinwheel(
     return RationalPoints(tuple((*corner, *padding) for corner in corners), labels)
 
 
+def chessboard(size: int) -> RationalPoints:
+    """The squares of a chessboard, (0, 0) to (size − 1, size − 1), labelled 1 and 2; λ = 1.
+
+    Rows and columns can be split with margin 1/2, but only diagonal splits, of margin 1/4, see
+    whether the colours of two rows agree: the critical radius is 1/4, for every size ≥ 2.
+
+    Raises:
+        DataError: size < 2.
+    """
+    if size < 2:
+        raise DataError(f"a chessboard has at least 2 rows, got {size}")
+    squares = tuple((Fraction(i), Fraction(j)) for i in range(size) for j in range(size))
+    return RationalPoints(squares, tuple(int((i + j) % 2) + 1 for i, j in squares))
+
+
 def demonstrate() -> Demonstration:
-    """The pinwheel at s = 2/5 in two labellings: critical radii 29/70 and 29/100, both proved."""
+    """The pinwheel at s = 2/5 in two labellings, 29/70 and 29/100, and a chessboard, 1/4."""
     s = Fraction(2, 5)
+    instances = {
+        "pinwheel, labels 1, 2, 3, 2": pinwheel(s, (1, 2, 3, 2)),
+        "pinwheel, labels 1, 2, 1, 2": pinwheel(s, (1, 2, 1, 2)),
+        "chessboard": chessboard(_ROWS),
+    }
     shown: list[Shown] = []
     radii: dict[str, object] = {}
-    for labels in ((1, 2, 3, 2), (1, 2, 1, 2)):
-        data = pinwheel(s, labels)
+    for name, data in instances.items():
         critical = critical_radius(data)
-        shown += _proved(critical)
-        radii["".join(map(str, labels))] = str(critical.radius)
+        shown += _proved(name, critical)
+        radii[name] = str(critical.radius)
     return Demonstration(
         "A depth-2 network, of whatever width, that is a robust memorization of radius μ exists if "
         "μ < μ_2(D) and does not if μ > μ_2(D), where μ_2(D) is the largest m such that the labels "
         "lie in the span of 1 and the splits of margin ≥ m. For some D it is below λ/2.",
-        f"the pinwheel at s = {s}, 4 points of the plane, λ/2 = 1/2, in two labellings",
+        f"the pinwheel at s = {s}, 4 points of the plane, in two labellings, and the {_ROWS**2} "
+        f"squares of a chessboard, which have {2 ** (_ROWS**2 - 1) - 1} splits; λ/2 = 1/2",
         tuple(shown),
         {"s": str(s), "optimal_radius": "1/2", "critical_radius": radii},
     )
 
 
-def _proved(critical: CriticalRadius) -> tuple[Shown, Shown]:
+def _proved(name: str, critical: CriticalRadius) -> tuple[Shown, Shown]:
     """Both directions for one data set, checked."""
     data, radius, no = critical.data, critical.radius, critical.impossibility
     check_splits(data, radius, critical.constant, critical.separators)
@@ -300,16 +320,17 @@ def _proved(critical: CriticalRadius) -> tuple[Shown, Shown]:
     mu = Fraction(99, 100) * radius
     network = critical.network(mu)
     check_memorizes(network, data, mu)
-    labels = ", ".join(map(str, data.labels))
+    entries = ", ".join(f"{v:+d} at point {i}" for i, v in enumerate(no.direction) if v)
     return (
         Shown(
-            f"labels {labels}: no depth-2 network of any width has a radius above {radius}, "
+            f"{name}: no depth-2 network of any width has a radius above {radius}, "
             f"although λ/2 = {data.separation / 2}",
-            f"u = {no.direction} is not orthogonal to the labels, but to 1 and to every split that "
-            f"{len(no.blockers)} pairs of convex combinations at distance ≤ 2 · {radius} leave",
+            f"u ({entries}) is not orthogonal to the labels, but to 1 and, case by case, to every "
+            f"split that {len(no.blockers)} pairs of convex combinations at distance ≤ 2 · "
+            f"{radius} leave",
         ),
         Shown(
-            f"labels {labels}: below {radius} there are networks; one of width {network.width} has "
+            f"{name}: below {radius} there are networks; one of width {network.width} has "
             f"radius {mu}, and the critical radius is exactly {radius}",
             f"the labels are a sum of {len(critical.separators)} splits of margin ≥ {radius}; on "
             "each ball every neuron is on or off, the gradient 0 and the value the label",

@@ -9,15 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numpy as np
-
 from constructions.rational_points import RationalPoints, Vector, distance, dot
 from verifier.core.errors import CertificateError
 from verifier.core.exact import fractions
 from verifier.core.network import Network
-
-MAX_POINTS = 20
-"""``check_impossibility`` goes through all 2^(n−1) splits."""
 
 
 @dataclass(frozen=True)
@@ -55,78 +50,132 @@ class Blocker:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """The point is a member of S, or it is not.
+
+    Args:
+        point: its index.
+        inside, outside: what follows in either case.
+    """
+
+    point: int
+    inside: Case
+    outside: Case
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """S separates the groups of a blocker: the first inside, the other outside.
+
+    Args:
+        blocker: its index.
+    """
+
+    blocker: int
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """u·1_S = 0: all points with u_i ≠ 0 have been decided."""
+
+
+Case = Branch | Blocked | Balanced
+
+
+@dataclass(frozen=True)
 class Impossibility:
     """Why no depth-2 network of any width is a robust memorization of a radius above some r.
 
     Args:
         direction: u with u·1 = 0 and u·y ≠ 0.
-        blockers: pairs at distance ≤ 2r; every split S with u·1_S ≠ 0 separates one of them.
+        first: a point that is a member of S (else take the complement, which is as wide).
+        tree: every split S with u·1_S ≠ 0 separates a blocker.
+        blockers: pairs of combinations at distance ≤ 2r.
     """
 
     direction: tuple[int, ...]
+    first: int
+    tree: Case
     blockers: tuple[Blocker, ...]
 
 
 def check_impossibility(data: RationalPoints, radius: Fraction, claim: Impossibility) -> None:
     """No depth-2 network is a robust memorization of any radius above ``radius``.
 
+    Every split is admissible together with its complement, and u·1 = 0 gives both the same |u·1_S|,
+    so it is enough to look at those that have ``first`` as a member.
+
     Raises:
         CertificateError: the claim does not prove it.
     """
-    n = len(data)
-    if n > MAX_POINTS:
-        raise CertificateError(f"{n} points: splits are enumerated up to {MAX_POINTS}")
-    u = claim.direction
+    n, u = len(data), claim.direction
     if len(u) != n or any(not isinstance(v, int) for v in u):
         raise CertificateError(f"the direction must be {n} integers")
     if sum(u) != 0:
         raise CertificateError(f"the direction is not orthogonal to 1: its sum is {sum(u)}")
     if sum(a * y for a, y in zip(u, data.labels, strict=True)) == 0:
         raise CertificateError("the direction is orthogonal to the labels")
-    # u·1 = 0 makes a split and its complement alike: the last point is never a member.
-    splits = np.arange(2 ** (n - 1), dtype=np.int64)
-    products = np.zeros(len(splits), dtype=object)
-    for i in range(n - 1):
-        products += (splits >> i & 1).astype(object) * u[i]
-    open_splits = splits[products != 0]
-    for k, blocker in enumerate(claim.blockers):
-        inside, outside = _checked_blocker(data, radius, k, blocker)
-        open_splits = open_splits[~_separates(open_splits, inside, outside)]
-    if len(open_splits):
-        members = [i for i in range(n - 1) if open_splits[0] >> i & 1]
-        raise CertificateError(
-            f"the split {members} is neither orthogonal to the direction nor blocked"
-        )
+    if not 0 <= claim.first < n:
+        raise CertificateError(f"the first point {claim.first} is not one of the {n}")
+    groups = [_checked_blocker(data, radius, k, b) for k, b in enumerate(claim.blockers)]
+    todo: list[tuple[Case, frozenset[int], frozenset[int]]]
+    todo = [(claim.tree, frozenset([claim.first]), frozenset())]
+    while todo:
+        case, inside, outside = todo.pop()
+        if isinstance(case, Branch):
+            if not 0 <= case.point < n or case.point in inside | outside:
+                raise CertificateError(f"case {case.point}: not a point that is undecided")
+            todo.append((case.inside, inside | {case.point}, outside))
+            todo.append((case.outside, inside, outside | {case.point}))
+        else:
+            _check_leaf(case, u, groups, (inside, outside))
 
 
-def _separates(splits: np.ndarray, first: int, second: int) -> np.ndarray:
-    """Which splits (bit masks) have one group as members and the other not, or the reverse."""
-    one = (splits & (first | second)) == first
-    other = (splits & (first | second)) == second
-    return np.asarray(one | other)
+def _check_leaf(
+    case: Blocked | Balanced,
+    u: Sequence[int],
+    groups: Sequence[tuple[frozenset[int], frozenset[int]]],
+    sides: tuple[frozenset[int], frozenset[int]],
+) -> None:
+    """No admissible S with these members and non-members has u·1_S ≠ 0."""
+    inside, outside = sides
+    where = f"inside {sorted(inside)}, outside {sorted(outside)}"
+    if isinstance(case, Balanced):
+        undecided = [i for i, v in enumerate(u) if v and i not in inside | outside]
+        total = sum(u[i] for i in inside)
+        if undecided or total:
+            raise CertificateError(
+                f"{where}: not balanced: the sum of u is {total}, {len(undecided)} points are open"
+            )
+        return
+    if not 0 <= case.blocker < len(groups):
+        raise CertificateError(f"{where}: there is no blocker {case.blocker}")
+    first, other = groups[case.blocker]
+    if not (first <= inside and other <= outside):
+        raise CertificateError(f"{where}: blocker {case.blocker} is not separated")
 
 
 def _checked_blocker(
     data: RationalPoints, radius: Fraction, k: int, blocker: Blocker
-) -> tuple[int, int]:
-    """Both groups as bit masks, after checking the convex combinations and their distance."""
-    masks, places = [], []
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Both groups, after checking the convex combinations and their distance."""
+    groups, places = [], []
     for group in (blocker.inside, blocker.outside):
         indices = [i for i, _ in group]
         if len(set(indices)) != len(indices) or not all(0 <= i < len(data) for i in indices):
             raise CertificateError(f"blocker {k}: indices {indices} are not distinct points")
         if any(w <= 0 for _, w in group) or sum(w for _, w in group) != 1:
             raise CertificateError(f"blocker {k}: weights must be positive with sum 1")
-        masks.append(sum(1 << i for i in indices))
+        groups.append(frozenset(indices))
         columns = zip(*(data.points[i] for i in indices), strict=True)
         places.append([dot([w for _, w in group], column) for column in columns])
-    if masks[0] & masks[1]:
+    if groups[0] & groups[1]:
         raise CertificateError(f"blocker {k}: a point stands on both sides")
     if distance(*places) > 2 * radius:
         raise CertificateError(
             f"blocker {k}: the combinations are {distance(*places)} apart, more than 2 · {radius}"
         )
-    return masks[0], masks[1]
+    return groups[0], groups[1]
 
 
 def check_splits(

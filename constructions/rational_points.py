@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -60,7 +61,7 @@ class RationalPoints:
         """Coordinates of a point."""
         return len(self.points[0])
 
-    @property
+    @cached_property
     def closest_enemies(self) -> tuple[int, int]:
         """The first pair with different labels at the smallest ℓ∞ distance."""
         enemies = (

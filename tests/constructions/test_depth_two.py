@@ -1,18 +1,20 @@
 """Depth 2: critical radii against brute force, networks inside balls, proofs above."""
 
-import itertools
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import scipy.optimize
 import z3
+from flint import fmpq_mat
 from hypothesis import given, settings
+from point_sets import grid_points, scattered_points
 from strategies import generators
 
 from constructions.depth_two import (
     MAX_POINTS,
     CriticalRadius,
+    chessboard,
     critical_radius,
     decide,
     demonstrate,
@@ -25,24 +27,11 @@ from constructions.depth_two_check import (
     check_splits,
 )
 from constructions.rational_points import RationalPoints
+from constructions.split_margin import SplitSpace
 from verifier.core.errors import DataError
 from verifier.core.network import Network
 
 TINY = Fraction(1, 10**12)
-
-
-def random_data(rng, *, max_points=7, classes=3):
-    """Points of a coarse grid (duplicates and points in hulls are frequent), labels by place."""
-    while True:
-        n, d = int(rng.integers(2, max_points + 1)), int(rng.integers(1, 4))
-        points = rng.integers(-3, 4, (n, d))
-        q = int(rng.choice([1, 3, 4]))
-        labels = {tuple(x): int(rng.integers(0, classes)) for x in points.tolist()}
-        y = tuple(labels[tuple(x)] for x in points.tolist())
-        if len(set(y)) > 1:
-            return RationalPoints(
-                tuple(tuple(Fraction(v, q) for v in x) for x in points.tolist()), y
-            )
 
 
 def margin_by_scipy(data, members):
@@ -80,6 +69,29 @@ def critical_by_brute_force(data):
     raise AssertionError("the labels are in no span")
 
 
+def critical_by_enumeration(data):
+    """μ_2(D) exactly: splits of HiGHS' margins, widest first, by exact ranks and exact margins."""
+    n, space = len(data), SplitSpace(data)
+    everyone = frozenset(range(n))
+    splits = [frozenset(i for i in range(n) if bits >> i & 1) for bits in range(1, 2 ** (n - 1))]
+    margins = {s: margin_by_scipy(data, sorted(s)) for s in splits}
+    columns = [fmpq_mat([[1] for _ in range(n)])]
+    y = fmpq_mat([[v] for v in data.labels])
+    rank = 1
+    for split in sorted(splits, key=lambda s: -margins[s]):
+        wider = [*columns, fmpq_mat([[int(i in split)] for i in range(n)])]
+        if joined(wider).rank() == rank:
+            continue
+        columns, rank = wider, rank + 1
+        if joined([*columns, y]).rank() == rank:
+            return space.length(space.margin(split, everyone - split).value)
+    raise AssertionError("the labels are in no span")
+
+
+def joined(columns):
+    return fmpq_mat([list(row) for row in zip(*(c.entries() for c in columns), strict=True)])
+
+
 def check(critical):
     check_splits(critical.data, critical.radius, critical.constant, critical.separators)
     check_impossibility(critical.data, critical.radius, critical.impossibility)
@@ -88,7 +100,7 @@ def check(critical):
 @given(generators())
 @settings(max_examples=60, deadline=None)
 def test_the_critical_radius_agrees_with_brute_force_and_is_proved(rng):
-    data = random_data(rng, max_points=6)
+    data = grid_points(rng, max_points=6)
     critical = critical_radius(data)
     check(critical)
     assert float(critical.radius) == pytest.approx(critical_by_brute_force(data), abs=1e-6)
@@ -98,7 +110,7 @@ def test_the_critical_radius_agrees_with_brute_force_and_is_proved(rng):
 @given(generators())
 @settings(max_examples=60, deadline=None)
 def test_below_it_the_network_is_right_on_the_balls(rng):
-    data = random_data(rng, max_points=9)
+    data = grid_points(rng, max_points=9)
     critical = critical_radius(data)
     mu = critical.radius * Fraction(int(rng.choice([0, 1, 8, 15])), 16)
     network = decide(data, mu)
@@ -117,7 +129,7 @@ def test_below_it_the_network_is_right_on_the_balls(rng):
 @settings(max_examples=40, deadline=None)
 def test_above_it_no_split_that_matters_is_admissible(rng):
     """z3 says that each split with u·1_S ≠ 0 has no hyperplane that keeps mu clear."""
-    data = random_data(rng, max_points=5)
+    data = grid_points(rng, max_points=5)
     critical = critical_radius(data)
     mu = critical.radius * (1 + Fraction(1, 1000))
     claim = decide(data, mu)
@@ -159,6 +171,54 @@ def test_pinwheels(s, dimension):
     assert two.data.separation == 1
 
 
+@pytest.mark.parametrize(("n", "d"), [(9, 1), (10, 2), (11, 3), (12, 2)])
+def test_the_search_agrees_with_enumeration(n, d):
+    data = scattered_points(np.random.default_rng(n), n, d)
+    critical = critical_radius(data)
+    check(critical)
+    assert critical.radius == critical_by_enumeration(data)
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 2), (30, 3), (20, 5), (60, 2)])
+def test_more_points_than_could_be_enumerated(n, d):
+    data = scattered_points(np.random.default_rng(10 * n + d), n, d)
+    critical = critical_radius(data)
+    check(critical)
+    assert 0 < critical.radius <= data.separation / 2
+    mu = critical.radius * Fraction(99, 100)
+    check_memorizes(critical.network(mu), data, mu)
+    assert isinstance(decide(data, critical.radius * Fraction(101, 100)), Impossibility)
+
+
+@pytest.mark.parametrize("dimension", [2, 5])
+def test_pinwheels_among_other_points(dimension):
+    """Far points of further classes add splits but do not help the four at the centre."""
+    s, rng = Fraction(2, 5), np.random.default_rng(3)
+    wheel = pinwheel(s, (1, 2, 3, 2), dimension)
+    far = [tuple(Fraction(int(v)) for v in 40 + rng.integers(0, 30, dimension)) for _ in range(16)]
+    far = list(dict.fromkeys(far))
+    data = RationalPoints((*wheel.points, *far), (*wheel.labels, *range(4, 4 + len(far))))
+    critical = critical_radius(data)
+    check(critical)
+    assert critical.radius == Fraction(29, 70)
+
+
+def test_a_search_that_takes_too_long_says_what_is_known():
+    data = scattered_points(np.random.default_rng(205), 20, 5)
+    with pytest.raises(DataError, match=r"20 points: gave up after 3 partial.*at most") as refusal:
+        critical_radius(data, limit=3)
+    bound = Fraction(str(refusal.value).split("at most ")[1].split(",")[0])
+    assert critical_radius(data).radius <= bound <= data.separation / 2
+
+
+def test_progress_rises():
+    seen = []
+    critical_radius(scattered_points(np.random.default_rng(1), 12, 2), progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert seen[-1] < 1
+
+
 def test_the_pinwheels_that_the_guide_names():
     assert critical_radius(pinwheel(Fraction(2, 5), (1, 2, 3, 2))).radius == Fraction(29, 70)
     assert critical_radius(pinwheel(Fraction(1, 2), (1, 2, 3, 2))).radius == Fraction(5, 12)
@@ -173,16 +233,15 @@ def test_on_a_line_depth_two_is_optimal():
     assert critical.radius == data.separation / 2 == Fraction(1, 2)
 
 
-def test_the_four_by_four_chessboard():
+@pytest.mark.parametrize("size", [2, 3, 4, 7])
+def test_chessboards(size):
     """Rows and columns alone (margin 1/2) do not span parity; diagonals (margin 1/4) do."""
-    points = tuple(itertools.product(range(4), repeat=2))
-    data = RationalPoints(points, tuple((i + j) % 2 for i, j in points))
-    assert len(data) == MAX_POINTS
-    critical = critical_radius(data)
+    critical = critical_radius(chessboard(size))
     check(critical)
-    assert Fraction(1, 4) <= critical.radius < data.separation / 2
+    assert critical.data.separation == 1
+    assert critical.radius == Fraction(1, 4)
     mu = critical.radius * (1 - TINY)
-    check_memorizes(critical.network(mu), data, mu)
+    check_memorizes(critical.network(mu), critical.data, mu)
 
 
 def test_dyadic_data_give_a_network_that_can_be_exported():
@@ -206,8 +265,10 @@ def test_radii_that_are_not_decided():
 
 def test_bad_data():
     line = tuple((v,) for v in range(MAX_POINTS + 1))
-    with pytest.raises(DataError, match=r"17 points.*at most 16"):
+    with pytest.raises(DataError, match=r"201 points.*at most 200"):
         critical_radius(RationalPoints(line, tuple(v % 2 for (v,) in line)))
+    with pytest.raises(DataError, match="at least 2 rows"):
+        chessboard(1)
     for s, dimension in ((Fraction(0), 2), (Fraction(1), 2), (Fraction(1, 2), 1)):
         with pytest.raises(DataError, match="0 < s < 1"):
             pinwheel(s, dimension=dimension)
@@ -215,7 +276,11 @@ def test_bad_data():
 
 def test_the_demonstration():
     shown = demonstrate()
-    assert shown.values["critical_radius"] == {"1232": "29/70", "1212": "29/100"}
+    assert shown.values["critical_radius"] == {
+        "pinwheel, labels 1, 2, 3, 2": "29/70",
+        "pinwheel, labels 1, 2, 1, 2": "29/100",
+        "chessboard": "1/4",
+    }
 
 
 def test_the_certificate_is_a_value():

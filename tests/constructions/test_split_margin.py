@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from strategies import generators
 
 from constructions.rational_points import RationalPoints, distance, dot
-from constructions.split_margin import SplitSpace
+from constructions.split_margin import SplitSpace, blocker
 
 
 def primal_margin(inside, outside):
@@ -24,41 +24,52 @@ def primal_margin(inside, outside):
     return -found.fun
 
 
-@given(generators())
-@settings(max_examples=60, deadline=None)
-def test_margins_hyperplanes_and_combinations_along_a_random_branch(rng):
+def random_points(rng):
+    """Distinct points of a coarse grid, in thirds; None if there is only one."""
     n, d = int(rng.integers(2, 9)), int(rng.integers(1, 5))
     points = rng.permutation(np.unique(rng.integers(-6, 7, (n, d)), axis=0))
     if len(points) < 2:
-        return
+        return None
     exact = tuple(tuple(Fraction(int(v), 3) for v in x) for x in points)
-    data = RationalPoints(exact, tuple(i % 2 for i in range(len(exact))))
-    space = SplitSpace(data)
-    node, wider = space.root, None
-    while not node.complete:
-        node = space.children(node)[int(rng.integers(2))]
-        if not node.outside:
-            continue
-        margin = space.length(node.margin)
-        floats = points / 3.0
-        seen = primal_margin(floats[sorted(node.inside)], floats[sorted(node.outside)])
+    return RationalPoints(exact, tuple(i % 2 for i in range(len(exact))))
+
+
+@given(generators())
+@settings(max_examples=60, deadline=None)
+def test_margins_hyperplanes_and_combinations_as_points_are_added(rng):
+    data = random_points(rng)
+    if data is None:
+        return
+    space, found = SplitSpace(data), None
+    floats = np.array([[float(v) for v in x] for x in data.points])
+    inside, outside = frozenset([0]), frozenset()
+    for i in range(1, len(data)):
+        member = bool(rng.integers(2)) and i > 1
+        inside, outside = (inside | {i}, outside) if member else (inside, outside | {i})
+        start = found if rng.integers(2) else None
+        wider, found = found, space.margin(inside, outside, start)
+        assert found.value == space.margin(inside, outside).value
+        margin = space.length(found.value)
+        seen = primal_margin(floats[sorted(inside)], floats[sorted(outside)])
         assert float(margin) == pytest.approx(seen, abs=1e-7)
-        assert wider is None or margin <= wider
-        wider = margin
-        proves(data, space, node, margin)
-    assert node.depth == len(data)
+        assert wider is None or found.value <= wider.value
+        proves(data, space, found, (inside, outside))
+    plane = space.separator(inside, found, Fraction(1))
+    assert plane.margin == margin
 
 
-def proves(data, space, node, margin):
+def proves(data, space, found, sides):
     """The hyperplane reaches the margin, and the combinations are exactly twice as far apart."""
-    plane = space.separator(node, Fraction(1))
+    plane, margin = space.separator(sides[0], found, Fraction(1)), space.length(found.value)
     assert sum(map(abs, plane.normal)) <= 1
-    for group, sign in ((node.inside, 1), (node.outside, -1)):
-        for i in group:
-            assert sign * (dot(plane.normal, data.points[i]) + plane.offset) >= margin
+    for i, x in enumerate(data.points):
+        value = dot(plane.normal, x) + plane.offset
+        assert value == space.length(found.sides[i])
+        if i in sides[0] | sides[1]:
+            assert (value if i in sides[0] else -value) >= margin
     places = []
-    blocker = space.blocker(node)
-    for group, members in ((blocker.inside, node.inside), (blocker.outside, node.outside)):
+    pair = blocker(found)
+    for group, members in zip((pair.inside, pair.outside), sides, strict=True):
         assert {i for i, _ in group} <= members
         assert sum(w for _, w in group) == 1
         assert all(w > 0 for _, w in group)
