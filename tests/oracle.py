@@ -69,6 +69,63 @@ def maximum(network: Network, box: Box, weights: Sequence[Fraction]) -> Fraction
     return Fraction(best)
 
 
+def lipschitz(network: Network, box: Box | None, rows: Sequence[Sequence[int]]) -> Fraction:
+    """The largest ℓ1 norm of a gradient of rows · N over all open sets of equal signs.
+
+    Args:
+        box: with an interior; None for the whole space.
+    """
+    n = network.n_inputs
+    x, solver = [z3.Real(f"x{j}") for j in range(n)], z3.Solver()
+    if box is not None:
+        for v, low, high in zip(x, box.lower, box.upper, strict=True):
+            solver.add(v > _real(low), v < _real(high))
+    start = [(tuple(Fraction(int(i == j)) for j in range(n)), Fraction(0)) for i in range(n)]
+    best = Fraction(0)
+    for forms in _open_regions(network, 0, start, solver, x):
+        for row in rows:
+            slope, _ = _combine([Fraction(c) for c in row], forms, Fraction(0))
+            best = max(best, sum(map(abs, slope), Fraction(0)))
+    return best
+
+
+def _open_regions(
+    network: Network, k: int, forms: list[Form], solver: z3.Solver, x: list[z3.ArithRef]
+) -> Iterator[list[Form]]:
+    """The outputs as forms on every full-dimensional region that meets the solver's open set."""
+    if k == network.depth:
+        yield forms
+        return
+    layer = network.layers[k]
+    z = [
+        _combine([Fraction(w) for w in row], forms, Fraction(b))
+        for row, b in zip(layer.dense, layer.bias, strict=True)
+    ]
+    for chosen in _open_phases(layer.relu, z, 0, solver, x):
+        yield from _open_regions(network, k + 1, chosen, solver, x)
+
+
+def _open_phases(
+    relu: Sequence[bool], z: list[Form], i: int, solver: z3.Solver, x: list[z3.ArithRef]
+) -> Iterator[list[Form]]:
+    """The activations as forms, from neuron i on, on every open set of equal signs."""
+    if i == len(z):
+        yield z
+        return
+    slope, constant = z[i]
+    cut = [*z[:i], (tuple(Fraction(0) for _ in x), Fraction(0)), *z[i + 1 :]]
+    if not relu[i] or not any(slope):
+        on = not relu[i] or constant > 0
+        yield from _open_phases(relu, z if on else cut, i + 1, solver, x)
+        return
+    for sign, chosen in ((1, z), (-1, cut)):
+        solver.push()
+        solver.add(sign * _term(z[i], x) > 0)
+        if _satisfiable(solver):
+            yield from _open_phases(relu, chosen, i + 1, solver, x)
+        solver.pop()
+
+
 def _case_violated(network: Network, prop: Property, case: Case) -> bool:
     solver, x = _boxed(case.box)
     for outputs, _ in _regions(network, solver, x):

@@ -17,8 +17,8 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 
 from verifier.core.exact_lp import Inequalities, Point, decide
-from verifier.core.network import Layer
 from verifier.core.verdict import Witness
+from verifier.search.exact_forms import exact_layer, fraction, rational
 from verifier.search.problem import Clause, Problem
 
 
@@ -60,12 +60,12 @@ class Regions:
             for layer, (_, upper) in zip(problem.network.layers, bounds, strict=True)
         ]
         box = problem.exact_box
-        self._box = [_rational(v) for v in box.lower], [_rational(v) for v in box.upper]
+        self._box = [rational(v) for v in box.lower], [rational(v) for v in box.upper]
 
     @cached_property
     def _affine(self) -> list[tuple[fmpq_mat, list[fmpq]]]:
         """Every layer's weight and bias as rationals; most problems never need them."""
-        return [_exact_layer(layer) for layer in self._problem.network.layers]
+        return [exact_layer(layer) for layer in self._problem.network.layers]
 
     def decide(
         self, clause: Clause, phases: tuple[bool, ...], stop: Callable[[], bool]
@@ -90,23 +90,23 @@ class Regions:
         for constraint in case.clauses[clause.index]:
             if not constraint.terms:
                 continue
-            terms = [(i, _rational(c)) for i, c in constraint.terms]
+            terms = [(i, rational(c)) for i, c in constraint.terms]
             width = len(self._box[0])
             rows.append(
                 [sum((c * outputs[0][i][j] for i, c in terms), fmpq(0)) for j in range(width)]
             )
-            bound.append(sum((c * outputs[1][i] for i, c in terms), _rational(constraint.bound)))
+            bound.append(sum((c * outputs[1][i] for i, c in terms), rational(constraint.bound)))
             strict.append(constraint.strict)
         answer = decide(Inequalities(rows, bound, strict, *self._box), stop)
         if answer is None:
             return None
         if isinstance(answer, Point):
-            x: list[Any] = [_fraction(v) for v in answer.x]
+            x: list[Any] = [fraction(v) for v in answer.x]
             witness = self._problem.candidate(x)
             if witness is None:
                 raise ArithmeticError("an exact solution of a region is not a counterexample")
             return witness
-        return RegionCertificate(phases, tuple(_fraction(w) for w in answer.weights))
+        return RegionCertificate(phases, tuple(fraction(w) for w in answer.weights))
 
     def _signs_and_outputs(
         self, phases: tuple[bool, ...], stop: Callable[[], bool]
@@ -136,21 +136,3 @@ class Regions:
             rows.append([form[i, j] for j in range(n)])
             bound.append(-form[i, n])
         return rows, bound
-
-
-def _exact_layer(layer: Layer) -> tuple[fmpq_mat, list[fmpq]]:
-    """Weight and bias as exact rationals."""
-    entries = [_from_float(v) for v in layer.dense.ravel()]
-    return fmpq_mat(layer.n_out, layer.n_in, entries), [_from_float(v) for v in layer.bias]
-
-
-def _from_float(value: float) -> fmpq:
-    return fmpq(*float(value).as_integer_ratio())
-
-
-def _rational(value: Fraction) -> fmpq:
-    return fmpq(value.numerator, value.denominator)
-
-
-def _fraction(value: fmpq) -> Fraction:
-    return Fraction(int(value.p), int(value.q))
