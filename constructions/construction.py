@@ -36,6 +36,7 @@ class Construction:
         dense_parameters: number of weights and biases when every weight matrix is written densely.
         lipschitz: an upper bound on the ℓ∞ Lipschitz constant that follows from the structure.
         open_radius: see ``radius``.
+        label_step: an output that is the label 1..m itself is this many times the label.
     """
 
     network: Network
@@ -46,6 +47,7 @@ class Construction:
     dense_parameters: int
     lipschitz: Fraction | None = None
     open_radius: bool = False
+    label_step: int = 1
 
     @property
     def separation(self) -> Fraction:
@@ -61,13 +63,13 @@ class Construction:
         """Which class of the data set these outputs mean, or None.
 
         Several outputs: the largest one's. One output of a network with a Lipschitz constant: its
-        sign. One output otherwise: the label 1..m itself.
+        sign. One output otherwise: the label 1..m itself, times ``label_step``.
         """
         if len(outputs) > 1:
             best = max(range(len(outputs)), key=lambda k: outputs[k])
             alone = sum(v == outputs[best] for v in outputs) == 1
             return self.labels[best] if alone else None
-        (value,) = outputs
+        value = outputs[0] / self.label_step
         if self.lipschitz is not None:
             return self.labels[value > 0] if value else None
         known = value.denominator == 1 and 1 <= value <= len(self.labels)

@@ -18,6 +18,7 @@ class Name(StrEnum):
     class_sum = "class-sum"
     blocks = "blocks"
     shallow = "shallow"
+    depth_two = "depth-two"
     lipschitz = "lipschitz"
     lipschitz_multiclass = "lipschitz-multiclass"
 
@@ -38,7 +39,10 @@ def build(
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     ratio: Annotated[
         str | None,
-        typer.Option(help="Radius as a share of λ/2, at least 0 and below 1 (0.99 by default)."),
+        typer.Option(
+            help="Radius as a share of λ/2 (of the critical radius for depth-two), at least 0 and "
+            "below 1 (0.99 by default)."
+        ),
     ] = None,
     mu: Annotated[
         str | None, typer.Option(help="Radius itself, as 0.2 or 7/40, meant exactly.")
@@ -54,8 +58,9 @@ def build(
 
     optimal-robust: running maximum, width 3d+1, depth 2N+1.  class-sum: width 3d+2, depth 2N+2.
     blocks: between class-sum and shallow.  shallow: depth 4.  All four give the label 1..m on every
-    ball of a radius below λ/2.  lipschitz: two classes, slope 2/λ, one network for every radius.
-    lipschitz-multiclass: the nearest class, every output 1-Lipschitz.
+    ball of a radius below λ/2.  depth-two: depth 2, at every radius below the exact critical one,
+    or the proof that no depth-2 network does it.  lipschitz: two classes, slope 2/λ, one network
+    for every radius.  lipschitz-multiclass: the nearest class, every output 1-Lipschitz.
     """
     if ratio is not None and mu is not None:
         raise typer.BadParameter("--ratio and --mu exclude each other")

@@ -15,10 +15,12 @@ import numpy as np
 from constructions.claims import Claim, Claims, network_claims
 from constructions.construction import Construction, dense_size
 from constructions.dataset import DataSet, load_dataset
+from constructions.depth_two_network import depth_two
 from constructions.lipschitz import lipschitz, lipschitz_multiclass
 from constructions.robust import blocks, class_sum, running_maximum, shallow
 from constructions.separation import positive_separation
 from relucid.numbers import approximate
+from relucid.progress import Reporter
 from verifier.core.errors import DataError, ExportError
 from verifier.core.network import Network
 from verifier.io.gemm_chain import read_gemm_chain
@@ -42,7 +44,7 @@ class Request:
         construction: its name.
         data: name or path of the set.
         out: the ONNX file.
-        ratio: radius as a share of λ/2, or None.
+        ratio: radius as a share of λ/2 (for ``depth-two`` of the critical radius), or None.
         radius: the radius itself, or None.
         width: widest layer of ``blocks``, or None.
         limit: only the first so many points, or None.
@@ -80,9 +82,18 @@ class Request:
         """
         if self.construction in _AT_EVERY_RADIUS:
             return _AT_EVERY_RADIUS[self.construction](data)
+        share = DEFAULT_RATIO if self.ratio is None else self.ratio
+        if self.construction == "depth-two":
+            with Reporter(1) as reporter:
+                reporter.begin(data.name)
+                return depth_two(
+                    data,
+                    self.radius,
+                    share=share,
+                    progress=lambda done: reporter.update("splits", done),
+                )
         radius = self.radius
         if radius is None:
-            share = DEFAULT_RATIO if self.ratio is None else self.ratio
             radius = share * positive_separation(data).lam / 2
         if self.width is None:
             return _AT_ONE_RADIUS[self.construction](data, radius)
@@ -165,7 +176,7 @@ def summary(request: Request, data: DataSet, built: Construction, kind: str) -> 
     """What was built, for a person."""
     i, j = built.closest.pair
     network, bound = built.network, "below " if built.open_radius else ""
-    ratio = "" if built.open_radius else f", ρ = {approximate(built.ratio)}"
+    ratio = "" if built.open_radius else f", ρ = {approximate(built.ratio)}".replace("= ≈", "≈ ")
     lines = [
         f"{request.construction} of {data.name}: N = {len(data)}, d = {data.dimension}, "
         f"m = {len(built.labels)}",
@@ -190,7 +201,7 @@ def _labels(data: DataSet, built: Construction) -> str:
     elif built.lipschitz is not None:
         keys = ["−1", "+1"]
     else:
-        keys = [str(k + 1) for k in range(len(built.labels))]
+        keys = [str(built.label_step * (k + 1)) for k in range(len(built.labels))]
     words = [
         f"{key} = {data.label_name(label)}" for key, label in zip(keys, built.labels, strict=True)
     ]
@@ -209,6 +220,7 @@ def record(
         "points": len(data),
         "dimension": data.dimension,
         "labels": [data.label_name(label) for label in built.labels],
+        "label_step": built.label_step,
         "separation": str(built.separation),
         "closest_pair": list(built.closest.pair),
         "radius": str(built.radius),

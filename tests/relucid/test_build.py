@@ -16,6 +16,7 @@ CONSTRUCTIONS = {
     "class-sum": (8, 12),
     "blocks": (12, 2 * 3 + 2),
     "shallow": (2 * (5 + 4), 4),
+    "depth-two": (4, 2),
     "lipschitz": (7, 2 * 3 + 1),
     "lipschitz-multiclass": (8, 5 * 3 + 1),
 }
@@ -91,6 +92,17 @@ def test_the_midpoint_is_the_reason_for_refusal(capsys, tmp_path, data):
         result, "40001/10000", "λ/2 = 4", "midpoint (4, 1/2)", "0 (label 0)", "both balls"
     )
     assert not (tmp_path / "n.onnx").exists()
+
+
+def test_what_depth_two_cannot_do(capsys, tmp_path):
+    wheel = tmp_path / "wheel.csv"
+    wheel.write_text("0,0,1\n1,0.5,2\n0.5,1.5,1\n-0.5,1,2\n")
+    out = tmp_path / "n.onnx"
+    refused = build(capsys, wheel, "depth-two", out, "--mu", "0.4")
+    assert_refused(refused, "no depth-2 network of any width", "2/5", "exactly 5/16", "λ/2 = 1/2")
+    assert not out.exists()
+    answer = json.loads(build(capsys, wheel, "depth-two", out, "--ratio", "1/2", "--json").out)
+    assert (answer["radius"], answer["label_step"]) == ("5/32", 1)
 
 
 @pytest.mark.parametrize(
