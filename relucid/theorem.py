@@ -21,6 +21,8 @@ THEOREMS = {
     "depth-two": "depth_two",
     "lipschitz-depth-two": "lipschitz_depth_two",
     "game": "game",
+    "memorization": "memorization",
+    "bias": "bias",
 }
 
 _WIDTH = 100

@@ -37,6 +37,14 @@ def small_sets(draw, *, classes: int = 4, max_points: int = 8) -> DataSet:
     return DataSet(points, np.array(labels), (d,), classes, scale=scale)
 
 
+def random_set(n: int, d: int, m: int, seed: int = 7) -> DataSet:
+    """n different points of d bytes, labels 0..m-1 in turn, shuffled."""
+    rng = np.random.default_rng(seed)
+    points = np.unique(rng.integers(0, 256, (2 * n, d)), axis=0)
+    points = points[rng.permutation(len(points))[:n]]
+    return DataSet(points, rng.permutation(np.arange(n) % m), (d,), m, "random")
+
+
 def distance(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
     """‖a − b‖_∞."""
     return max(abs(p - q) for p, q in zip(a, b, strict=True))

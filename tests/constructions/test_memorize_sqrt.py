@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_sets import small_sets
+from small_sets import random_set, small_sets
 
 from constructions.dataset import DataSet, load_dataset
 from constructions.exact_layer import exact_layer
@@ -15,13 +15,6 @@ from constructions.memorize_sqrt import Schedule, _claims, encode, vardi
 from verifier.core.errors import DataError, ExportError
 from verifier.core.network import Network
 from verifier.io.onnx_export import export_onnx
-
-
-def random_set(n: int, d: int, m: int, seed: int = 7) -> DataSet:
-    rng = np.random.default_rng(seed)
-    points = np.unique(rng.integers(0, 256, (2 * n, d)), axis=0)
-    points = points[rng.permutation(len(points))[:n]]
-    return DataSet(points, rng.permutation(np.arange(n) % m), (d,), m, "random")
 
 
 @pytest.mark.parametrize("k", range(1, 9))
