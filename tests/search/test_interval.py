@@ -24,9 +24,9 @@ def asked(network, bounds, strict=False):
 
 @pytest.fixture
 def network():
-    """y = (relu(x), relu(x) - relu(x)): the second is 0, but intervals say [-1, 1]."""
-    first = Layer(np.array([[1.0], [1.0]]), np.zeros(2), np.array([True, True]))
-    second = Layer(np.array([[1.0, 0.0], [1.0, -1.0]]), np.zeros(2), np.zeros(2, bool))
+    """y = (relu(x), relu(x) - 2 relu(x/2)): the second is 0, but intervals say [-1, 1]."""
+    first = Layer(np.array([[1.0], [0.5]]), np.zeros(2), np.array([True, True]))
+    second = Layer(np.array([[1.0, 0.0], [1.0, -2.0]]), np.zeros(2), np.zeros(2, bool))
     return Network((first, second))
 
 
@@ -54,3 +54,13 @@ def test_no_time_is_unknown(network):
     case = Case(Box((-ONE,), (ONE,)), ((LinearConstraint(((0, ONE),), Fraction(2)),),))
     (problem,) = problems(network, Property((case,), 1, 2))
     assert interval.run(problem, Deadline(0)).reason == "time limit"
+
+
+def test_a_distance_is_bounded_as_one():
+    """y = (relu(x) + relu(-x), 0) on [-1, 1] is at most 1; plain intervals say 2."""
+    first = Layer(np.array([[1.0], [-1.0]]), np.zeros(2), np.array([True, True]))
+    second = Layer(np.array([[1.0, 1.0], [0.0, 0.0]]), np.zeros(2), np.zeros(2, bool))
+    verdict = asked(Network((first, second)), (Fraction(101, 100), 0))
+    assert isinstance(verdict, Proved)
+    assert verdict.statistics == {"interval pass": 1.0, "max rules": 1.0}
+    assert isinstance(asked(Network((first, second)), (1, 0)), Unknown)

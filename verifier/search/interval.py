@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.bounds.interval import affine_interval, interval_bounds, relu_interval
+from verifier.bounds.ball_batch import output_bounds, plan
+from verifier.bounds.interval import affine_interval
 from verifier.core.network import Layer
 from verifier.core.verdict import Proved, Unknown, Verdict
+from verifier.search.balls import pass_statistics
 from verifier.search.problem import Deadline, Problem
 
 
@@ -28,22 +30,26 @@ class IntervalEvidence:
 def run(problem: Problem, deadline: Deadline) -> Verdict:
     """Proved if interval bounds on the outputs exclude some constraint of every clause.
 
+    The bounds use the rule for maxima and minima of ``verifier.bounds.ball_batch``.
+
     Args:
         problem: the question.
         deadline: looked at once, before the pass.
     """
     if deadline.passed:
         return Unknown("time limit")
-    with np.errstate(all="ignore"):
-        bounds = interval_bounds(problem.network, *problem.box)
-        lower, upper = relu_interval(problem.network.layers[-1], *bounds[-1])
-        found = []
-        for clause in problem.clauses:
-            slack = Layer(clause.rows, -clause.bound, np.zeros(len(clause.bound), dtype=bool))
-            _, highest = affine_interval(slack, lower, upper)
-            # NaN, from bounds beyond the float64 range, fails both comparisons.
-            excluded = np.flatnonzero((highest < 0) | ((highest <= 0) & clause.strict))
-            if not len(excluded):
-                return Unknown(f"interval bounds do not exclude clause {clause.index}")
-            found.append((clause.index, int(excluded[0])))
-    return Proved(IntervalEvidence(problem.case, tuple(found)))
+    prepared = plan(problem.network)
+    lower, upper = problem.box
+    ((_, (low,), (high,), (known,)),) = output_bounds(prepared, lower[None], upper[None])
+    if not known:
+        return Unknown("interval bounds leave the float64 range")
+    found = []
+    for clause in problem.clauses:
+        slack = Layer(clause.rows, -clause.bound, np.zeros(len(clause.bound), dtype=bool))
+        _, highest = affine_interval(slack, low, high)
+        excluded = np.flatnonzero((highest < 0) | ((highest <= 0) & clause.strict))
+        if not len(excluded):
+            return Unknown(f"interval bounds do not exclude clause {clause.index}")
+        found.append((clause.index, int(excluded[0])))
+    evidence = IntervalEvidence(problem.case, tuple(found))
+    return Proved(evidence, pass_statistics(prepared.n_pairs))

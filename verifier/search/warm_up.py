@@ -13,28 +13,29 @@ import numpy as np
 from verifier.bounds.jit import remove_stale_caches
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Property
-from verifier.search import branch_and_bound
+from verifier.search import branch_and_bound, interval
 from verifier.search.input_split import InputSplitSearch
 from verifier.search.problem import Deadline, Problem, problems
 
 
 def compile_kernels() -> None:
-    """Run both branch-and-bound searches on a small network, long enough to use every kernel."""
+    """Run the engines with kernels on a small network, long enough to use every kernel."""
     for prop in (_argmax(), _conjunction()):
         for problem in problems(_network(), prop):
             if isinstance(problem, Problem):
+                interval.run(problem, Deadline(60.0))
                 branch_and_bound.run(problem, Deadline(60.0))
                 InputSplitSearch(problem).run(Deadline(5.0))
 
 
 def _network() -> Network:
-    """Two inputs, two hidden layers: small, but with unstable neurons and splits."""
+    """Two inputs, two hidden layers: small, but with unstable neurons, splits, and |x| in it."""
     rng = np.random.default_rng(0)
     sizes = (2, 8, 8, 3)
-    layers = [
-        Layer(rng.normal(size=(n, m)), rng.normal(size=n), np.full(n, n != sizes[-1]))
-        for m, n in itertools.pairwise(sizes)
-    ]
+    weights = [rng.normal(size=(n, m)) for m, n in itertools.pairwise(sizes)]
+    weights[0][1] = -weights[0][0]
+    weights[1][:, 1] = weights[1][:, 0]
+    layers = [Layer(w, rng.normal(size=len(w)), np.full(len(w), len(w) != 3)) for w in weights]
     return Network(tuple(layers))
 
 
