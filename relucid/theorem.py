@@ -23,6 +23,7 @@ THEOREMS = {
     "game": "game",
     "memorization": "memorization",
     "bias": "bias",
+    "np-hardness": "np_hardness",
 }
 
 _WIDTH = 100
