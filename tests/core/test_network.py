@@ -328,3 +328,21 @@ def test_sizes():
     sparse = Layer(sp.csr_array(np.eye(3)), np.ones(3), [True, False, True])
     assert (sparse.nonzeros, sparse.n_relu, sparse.is_sparse) == (6, 2, True)
     assert (sparse.dense == np.eye(3)).all()
+
+
+def test_numbers_stay_short_in_deep_networks():
+    halve = Layer(np.array([[0.5, 0.0], [0.0, 1.0]]), np.zeros(2), np.ones(2, bool))
+    double = Layer(np.array([[2.0, 0.0], [0.0, 1.0]]), np.zeros(2), np.ones(2, bool))
+    network = Network((halve, double) * 300)
+    *_, (_, numerators, denominator) = network._exact_steps([Fraction(3, 7), 5])
+    assert (numerators.tolist(), denominator) == ([3, 35], 7)
+    assert network.exact([Fraction(3, 7), 5]) == (Fraction(3, 7), 5)
+    assert network.exact([0, 0]) == (0, 0)
+
+
+def test_sparse_rows_without_weights():
+    weight = sp.csr_array(np.array([[0.0, 0.0], [2.0, 0.5], [0.0, 0.0]]))
+    layer = Layer(weight, np.array([1.0, 0.0, -0.25]), np.zeros(3, bool))
+    assert Network((layer,)).exact([3, 4]) == (1, 8, Fraction(-1, 4))
+    empty = Layer(sp.csr_array((2, 2)), np.array([1.0, 0.0]), np.zeros(2, bool))
+    assert Network((empty,)).exact([3, 4]) == (1, 0)

@@ -99,8 +99,8 @@ def test_an_unsafe_case_among_unknown_ones_still_refutes():
 def test_one_unknown_case_leaves_it_unknown_with_its_reason():
     network = Network(
         (
-            Layer(np.array([[1.0], [1.0]]), np.zeros(2), np.ones(2, bool)),
-            Layer(np.array([[1.0, -1.0]]), np.zeros(1), np.zeros(1, bool)),
+            Layer(np.array([[1.0], [0.5]]), np.zeros(2), np.ones(2, bool)),
+            Layer(np.array([[1.0, -2.0]]), np.zeros(1), np.zeros(1, bool)),
         )
     )
     cases = []

@@ -100,10 +100,11 @@ class Layer:
         weight, bias, shift = self._integers
         if isinstance(weight, tuple):
             data, indices, indptr = weight
-            products = data * numerators[indices]
-            sums = [products[i:j].sum() for i, j in pairwise(indptr)]
-            z = np.empty(self.n_out, dtype=object)
-            z[:] = sums
+            filled = indptr[1:] > indptr[:-1]
+            z = np.zeros(self.n_out, dtype=object)
+            if filled.any():
+                products = data * numerators[indices]
+                z[filled] = np.add.reduceat(products, indptr[:-1][filled])
         else:
             z = weight.dot(numerators)
         z = z + bias * denominator
@@ -300,7 +301,7 @@ class Network:
         a[:] = integers
         for layer in self.layers:
             if layer.is_float:
-                z, denominator = layer.exact_affine(a, denominator)
+                z, denominator = _stripped(*layer.exact_affine(a, denominator))
             else:
                 z, denominator = _exact_affine_object(layer, a, denominator)
             a = np.where(layer.relu & (z < 0), 0, z)
@@ -364,6 +365,17 @@ def _apply(layer: Layer, a: np.ndarray) -> np.ndarray:
     if layer.is_sparse:
         return np.asarray((layer.weight @ a.T).T + layer.bias)
     return np.asarray(a @ layer.weight.T + layer.bias)
+
+
+def _stripped(numerators: np.ndarray, denominator: int) -> tuple[np.ndarray, int]:
+    """The same numbers without the powers of two that numerators and denominator share.
+
+    Every layer multiplies both by a power of two; kept, they would make the numbers longer with
+    every layer of a deep network.
+    """
+    union = int(np.bitwise_or.reduce(numerators, initial=0)) | denominator
+    shift = (union & -union).bit_length() - 1
+    return (numerators >> shift, denominator >> shift) if shift else (numerators, denominator)
 
 
 def _exact_affine_object(

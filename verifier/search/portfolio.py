@@ -38,10 +38,10 @@ def certify(
         network: a float network.
         prop: boxes and unsafe outputs; sizes must fit the network.
         timeout: wall-clock seconds.
-        engine: ``auto`` (attack, then the branch and bound that suits the network), ``bab`` (branch
-            and bound alone, complete), ``milp`` (a MILP solver whose answer is proved again),
-            ``lp`` and ``interval`` (incomplete: Proved or Unknown; ``lp`` may meet a
-            counterexample).
+        engine: ``auto`` (interval pass, attack, then the branch and bound that suits the
+            network), ``bab`` (branch and bound alone, complete), ``milp`` (a MILP solver whose
+            answer is proved again), ``lp`` and ``interval`` (incomplete: Proved or Unknown; ``lp``
+            may meet a counterexample).
         solver: the MILP solver: highs, cbc, scip or gurobi.
         progress: told what is going on.
         seed: for the attack's random starts.
@@ -101,10 +101,13 @@ def _decide(
     rng: np.random.Generator,
 ) -> Verdict:
     """One problem with one engine."""
-    if engine == "interval":
+    if engine in ("auto", "interval"):
         from verifier.search import interval
 
-        return interval.run(problem, deadline)
+        verdict = interval.run(problem, deadline)
+        # One pass is cheaper than an attack, and all that very deep constructions need.
+        if engine == "interval" or isinstance(verdict, Proved):
+            return verdict
     if engine in ("lp", "milp"):
         from verifier.search import lp, milp
 
