@@ -25,8 +25,8 @@ from verifier.core.errors import CertificateError
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Property
 
-_POINTS = 900
-_SIZES = (100, 225, 400)
+_POINTS = 600
+_SIZES = (100, 200, 400)
 #: Of the verifier's instance.
 _FEW = 20
 #: How far beyond a radius its witness lies at most: a share of 2^-_CLOSE.
@@ -290,7 +290,7 @@ def _questions(data: DataSet) -> tuple[Question, ...]:
 
 
 def demonstrate() -> Demonstration:
-    """The first 900 digits, memorized in both ways."""
+    """The first 600 digits, memorized in both ways."""
     data = load_dataset("digits").subset(slice(0, _POINTS))
     depth2, first = _depth2_shown(data)
     sqrt, second = _sqrt_shown(data)

@@ -18,12 +18,17 @@ class Name(StrEnum):
     class_sum = "class-sum"
     blocks = "blocks"
     shallow = "shallow"
+    bias = "bias"
     depth_two = "depth-two"
     lipschitz = "lipschitz"
     lipschitz_multiclass = "lipschitz-multiclass"
+    nearest_class = "nearest-class"
+    memorize_depth2 = "memorize-depth2"
+    memorize_sqrt = "memorize-sqrt"
 
 
-_EVERY_RADIUS = (Name.lipschitz, Name.lipschitz_multiclass)
+_EVERY_RADIUS = (Name.lipschitz, Name.lipschitz_multiclass, Name.nearest_class)
+_POINTS_ONLY = (Name.memorize_depth2, Name.memorize_sqrt)
 
 
 def build(
@@ -36,7 +41,10 @@ def build(
             "SET:train, SET:test or SET:all chooses a part (all by default).",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The ONNX file to write; without it, only sizes and claims."),
+    ] = None,
     ratio: Annotated[
         str | None,
         typer.Option(
@@ -58,14 +66,22 @@ def build(
 
     optimal-robust: running maximum, width 3d+1, depth 2N+1.  class-sum: width 3d+2, depth 2N+2.
     blocks: between class-sum and shallow.  shallow: depth 4.  All four give the label 1..m on every
-    ball of a radius below λ/2.  depth-two: depth 2, at every radius below the exact critical one,
+    ball of a radius below λ/2.  bias: depth 4, one output a class, which is also the largest
+    coordinate of the bias part.  depth-two: depth 2, at every radius below the exact critical one,
     or the proof that no depth-2 network does it.  lipschitz: two classes, slope 2/λ, one network
-    for every radius.  lipschitz-multiclass: the nearest class, every output 1-Lipschitz.
+    for every radius.  lipschitz-multiclass, also called nearest-class: the
+    nearest class, every output 1-Lipschitz.  memorize-depth2, memorize-sqrt: right on the points
+    only, with depth 2 and width N-1, or width 11, depth ~ sqrt(N) and integers of so many bits that
+    an ONNX file holds them for small sets only.
     """
     if ratio is not None and mu is not None:
         raise typer.BadParameter("--ratio and --mu exclude each other")
     if construction in _EVERY_RADIUS and (ratio is not None or mu is not None):
         raise typer.BadParameter(f"{construction} serves every radius; leave out --ratio and --mu")
+    if construction in _POINTS_ONLY and (ratio is not None or mu is not None):
+        raise typer.BadParameter(
+            f"{construction} is right on the points only; leave out --ratio and --mu"
+        )
     if (construction is Name.blocks) != (width is not None):
         raise typer.BadParameter("--width goes with blocks, and blocks needs it")
     share = None if ratio is None else rational(ratio, "--ratio")

@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from constructions.bias_boxes import bias
 from constructions.claims import Claim, Claims, network_claims
 from constructions.construction import Construction, dense_size
 from constructions.dataset import DataSet, load_dataset
 from constructions.depth_two_network import depth_two
+from constructions.exact_evaluation import largest_bits
 from constructions.lipschitz import lipschitz, lipschitz_multiclass
+from constructions.memorize_depth2 import dyadic
+from constructions.memorize_sqrt import vardi
 from constructions.robust import blocks, class_sum, running_maximum, shallow
 from constructions.separation import positive_separation
 from relucid.numbers import approximate
@@ -32,8 +36,13 @@ _AT_ONE_RADIUS = {
     "optimal-robust": running_maximum,
     "class-sum": class_sum,
     "shallow": shallow,
+    "bias": bias,
 }
-_AT_EVERY_RADIUS = {"lipschitz": lipschitz, "lipschitz-multiclass": lipschitz_multiclass}
+_AT_EVERY_RADIUS = {
+    "lipschitz": lipschitz,
+    "lipschitz-multiclass": lipschitz_multiclass,
+    "nearest-class": lipschitz_multiclass,
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Request:
     Args:
         construction: its name.
         data: name or path of the set.
-        out: the ONNX file.
+        out: the ONNX file, or None: only sizes and claims are asked for.
         ratio: radius as a share of λ/2 (for ``depth-two`` of the critical radius), or None.
         radius: the radius itself, or None.
         width: widest layer of ``blocks``, or None.
@@ -52,7 +61,7 @@ class Request:
 
     construction: str
     data: str
-    out: Path
+    out: Path | None
     ratio: Fraction | None
     radius: Fraction | None
     width: int | None
@@ -64,6 +73,8 @@ class Request:
         Raises:
             ExportError: the folder is missing, or the name is a folder.
         """
+        if self.out is None:
+            return
         if not self.out.absolute().parent.is_dir():
             raise ExportError(f"{self.out}: the folder {self.out.absolute().parent} does not exist")
         if self.out.is_dir():
@@ -82,6 +93,10 @@ class Request:
         """
         if self.construction in _AT_EVERY_RADIUS:
             return _AT_EVERY_RADIUS[self.construction](data)
+        if self.construction == "memorize-depth2":
+            return dyadic(data).built
+        if self.construction == "memorize-sqrt":
+            return vardi(data).built
         share = DEFAULT_RATIO if self.ratio is None else self.ratio
         if self.construction == "depth-two":
             with Reporter(1) as reporter:
@@ -116,21 +131,72 @@ def run(request: Request, as_json: bool) -> None:
     request.check_target()
     data = request.read()
     built = request.build(data)
-    size = 4 * built.dense_parameters
-    if size > MAX_BYTES:
-        raise ExportError(
-            f"{request.out}: written densely the {built.dense_parameters} weights take at least "
-            f"{size / 2**30:.1f} GiB, an ONNX file holds less than 2 GiB"
-        )
-    kind = export_onnx(built.network, request.out)
-    claims = built.claims + read_back(built.network, request.out) + built.closest_claims(data)
+    file, claims = Written(), built.claims
+    if request.out is not None:
+        file = write(built, request.out)
+    if file.path is not None:
+        claims += read_back(built.network, file.path)
+    claims += built.closest_claims(data)
     claims.check()
     seconds = time.monotonic() - started
     if as_json:
-        print(json.dumps(record(request, data, built, claims, kind, seconds), indent=2))
-        return
-    print("\n".join([*summary(request, data, built, kind), "", *claims.table()]))
-    print(f"built and checked in {seconds:.1f} s", file=sys.stderr)
+        print(json.dumps(record(request, data, built, claims, file, seconds), indent=2))
+    else:
+        print("\n".join([*summary(request, data, built, file), "", *claims.table()]))
+        print(f"built and checked in {seconds:.1f} s", file=sys.stderr)
+    if file.refusal is not None:
+        raise file.refusal
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of the file.
+
+    Args:
+        path: where it is, or None.
+        kind: float32 or float64, or None.
+        refusal: why no file holds the network's numbers, if that is so.
+    """
+
+    path: Path | None = None
+    kind: str | None = None
+    refusal: ExportError | None = None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the file."""
+        return None if self.path is None else self.path.stat().st_size
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"{self.path}, {self.kind}, {self.size} bytes"
+        return (
+            "none, --out names one"
+            if self.refusal is None
+            else "none: float64 does not hold its numbers"
+        )
+
+
+def write(built: Construction, path: Path) -> Written:
+    """Write the network, if an ONNX file holds its numbers.
+
+    Exact numbers that no float holds are no reason to keep the rest of the answer back.
+
+    Raises:
+        ExportError: it is too large, or cannot be written.
+    """
+    size = 4 * built.dense_parameters
+    if size > MAX_BYTES:
+        raise ExportError(
+            f"{path}: written densely the {built.dense_parameters} weights take at least "
+            f"{size / 2**30:.1f} GiB, an ONNX file holds less than 2 GiB"
+        )
+    try:
+        return Written(path, export_onnx(built.network, path))
+    except ExportError as problem:
+        if built.network.is_float:
+            raise
+        return Written(refusal=problem)
 
 
 def read_back(network: Network, path: Path) -> Claims:
@@ -172,7 +238,7 @@ def _same(first: Network, second: Network) -> bool:
     )
 
 
-def summary(request: Request, data: DataSet, built: Construction, kind: str) -> list[str]:
+def summary(request: Request, data: DataSet, built: Construction, file: Written) -> list[str]:
     """What was built, for a person."""
     i, j = built.closest.pair
     network, bound = built.network, "below " if built.open_radius else ""
@@ -189,8 +255,10 @@ def summary(request: Request, data: DataSet, built: Construction, kind: str) -> 
         f"network      depth {network.depth}, width {network.width}, {network.n_relu} ReLUs",
         f"parameters   {network.nonzeros} nonzeros; {built.dense_parameters} written densely",
         f"labels       {_labels(data, built)}",
-        f"file         {request.out}, {kind}, {request.out.stat().st_size} bytes",
+        f"file         {file}",
     ]
+    if not network.is_float:
+        lines.insert(-1, f"numbers      up to {largest_bits(network)} bits, exact")
     return lines
 
 
@@ -210,7 +278,12 @@ def _labels(data: DataSet, built: Construction) -> str:
 
 
 def record(
-    request: Request, data: DataSet, built: Construction, claims: Claims, kind: str, seconds: float
+    request: Request,
+    data: DataSet,
+    built: Construction,
+    claims: Claims,
+    file: Written,
+    seconds: float,
 ) -> dict[str, Any]:
     """The same for JSON; exact rationals are strings."""
     network = built.network
@@ -231,9 +304,10 @@ def record(
         "relus": network.n_relu,
         "nonzeros": network.nonzeros,
         "dense_parameters": built.dense_parameters,
-        "model": str(request.out),
-        "type": kind,
-        "bytes": request.out.stat().st_size,
+        "bits": None if network.is_float else largest_bits(network),
+        "model": None if file.path is None else str(file.path),
+        "type": file.kind,
+        "bytes": file.size,
         "claims": claims.record(),
         "seconds": round(seconds, 3),
     }

@@ -16,9 +16,13 @@ CONSTRUCTIONS = {
     "class-sum": (8, 12),
     "blocks": (12, 2 * 3 + 2),
     "shallow": (2 * (5 + 4), 4),
+    "bias": (2 * (5 + 4), 4),
     "depth-two": (4, 2),
     "lipschitz": (7, 2 * 3 + 1),
     "lipschitz-multiclass": (8, 5 * 3 + 1),
+    "nearest-class": (8, 5 * 3 + 1),
+    "memorize-depth2": (3, 2),
+    "memorize-sqrt": (10, 1 + 1 * 5 + 3),
 }
 POINTS = ((0, 0, 0), (8, 1, 1), (1, 9, 0), (10, 9, 1), (20, 20, 0))
 
@@ -48,8 +52,8 @@ def test_sizes_and_labels_of_the_file(capsys, tmp_path, data, name):
     assert answer["bytes"] == (tmp_path / "n.onnx").stat().st_size
     model = load_model(tmp_path / "n.onnx")
     for a, b, label in POINTS:
-        value = model.run(np.array([a, b], dtype=np.float32))
-        if name == "lipschitz-multiclass":
+        value = model.run(np.array([a, b], dtype=answer["type"]))
+        if len(value) > 1:
             assert value.argmax() == label
         else:
             assert value[0] == (2 * label - 1 if name == "lipschitz" else label + 1)
@@ -105,9 +109,45 @@ def test_what_depth_two_cannot_do(capsys, tmp_path):
     assert (answer["radius"], answer["label_step"]) == ("5/32", 1)
 
 
+def test_numbers_that_no_file_holds(capsys, tmp_path):
+    out = tmp_path / "n.onnx"
+    result = build(capsys, "digits", "memorize-sqrt", out, "--limit", "500")
+    assert result.status == 2
+    assert "float64 has 53" in result.err.splitlines()[-1]
+    assert "needs" in result.err
+    assert not out.exists()
+    for words in ("width 11", "numbers      up to", "float64 does not hold", "N log2 m"):
+        assert words in result.out
+    assert "NO" not in result.out
+    answer = json.loads(build(capsys, "digits", "memorize-sqrt", out, "--limit=500", "--json").out)
+    assert answer["bits"] > 53
+    assert (answer["model"], answer["type"], answer["bytes"]) == (None, None, None)
+    assert all(claim["holds"] for claim in answer["claims"])
+
+
+def test_sizes_and_claims_without_a_file(capsys, tmp_path, data):
+    for name in ("memorize-sqrt", "optimal-robust"):
+        result = relucid(capsys, "build", name, data)
+        assert result.status == 0
+        assert "none, --out names one" in result.out
+        assert "read back" not in result.out
+    assert [path.name for path in tmp_path.iterdir()] == ["d.csv"]
+
+
+def test_nearest_class_is_the_network_of_lipschitz_multiclass(capsys, tmp_path, data):
+    names = ("nearest-class", "lipschitz-multiclass")
+    for name in names:
+        build(capsys, data, name, tmp_path / name)
+    first, second = ((tmp_path / name).read_bytes() for name in names)
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("name", "more", "words"),
     [
+        ("memorize-sqrt", ["--ratio", "0.5"], ["points only"]),
+        ("memorize-depth2", ["--mu", "1"], ["points only"]),
+        ("nearest-class", ["--mu", "1"], ["every radius"]),
         ("class-sum", ["--ratio", "1"], ["--ratio", "below 1", "balls meet"]),
         ("class-sum", ["--ratio", "0.5", "--mu", "1"], ["exclude"]),
         ("class-sum", ["--mu", "-1"], ["at least 0"]),
