@@ -34,6 +34,7 @@ from constructions.construction import (
     require_memory,
 )
 from constructions.dataset import DataSet
+from constructions.exact_evaluation import largest_bits
 from constructions.exact_layer import exact_array, exact_layer
 from constructions.projection import GridPoints, Projection, grid_points, project
 from constructions.ridge import Breach, Ridge
@@ -258,7 +259,7 @@ def _claims(
         more = [Claim.true("constant around every point", level, f"on radius {flat}, {_SOURCE}")]
     else:
         width = Claim.at_most("width", n - 1, network.width, "N − 1, " + _SOURCE)
-        more = []
+        more = [_bits_claim(network, projection, m)] if kind == "zhang" else []
     wrong = sum(ridge.label(projection.values[i]) != int(points.ranks[i]) for i in range(n))
     same = sum(
         sum(int(a) * int(v) for a, v in zip(projection.a, row, strict=True)) == z
@@ -278,6 +279,14 @@ def _claims(
     )
     sizes = network_claims("memorize-depth2", network, _SOURCE, n_outputs=m, depth=2)
     return sizes + Claims("memorize-depth2", claims)
+
+
+def _bits_claim(network: Network, projection: Projection, m: int) -> Claim:
+    """T7: numerators up to 2(m − 1)·2Z, times a label of the head, denominators up to (2Z)²."""
+    z = max(map(abs, projection.values))
+    others = max(*map(abs, projection.weights), m * m)
+    largest = max(4 * m * (m - 1) * z, 4 * z * z, others)
+    return Claim.at_most("bits", largest.bit_length(), largest_bits(network), _SOURCE)
 
 
 def _neighbours(projection: Projection, ridge: Ridge) -> list[tuple[int, Fraction]]:

@@ -56,6 +56,15 @@ def test_width_where_nothing_can_be_left_out():
     assert zhang(data).built.dense_parameters == 9 * 2 + 2 * 10
 
 
+def test_points_in_line_need_one_neuron():
+    """Labels 1, 2, 3, 4, 1 at 0, 5, 10, 15, 20: two slopes."""
+    x = np.array([[0], [5], [10], [15], [20]])
+    data = DataSet(x, np.array([0, 1, 2, 3, 0]), (1,), 4)
+    assert zhang(data).built.network.width == 2
+    claims = {claim.name: claim for claim in zhang(data).built.claims}
+    assert claims["bits"].actual == 5  # the 16 of 4 · (−3/5 − 1/5)
+
+
 @given(data=small_sets(), build=kinds)
 def test_the_radius_is_exact(data, build):
     found = build(data, fast=False)
