@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from onnx_graphs import Writer, mlp
 
 from verifier.core.errors import ModelError
+from verifier.core.network import Layer, Network
 from verifier.io.lowering.graph import lower, read_graph
 from verifier.io.lowering.tensor import Lowering
-from verifier.io.onnx import load_model
+from verifier.io.onnx import export_onnx, load_model
 from verifier.io.operators import OPERATORS, linear, moving, piecewise, pooling
+from verifier.io.runtime import Session
 from verifier.io.validation import chain_error, sample_points
 
 
@@ -138,8 +141,6 @@ def test_overflow_at_every_point_is_said(tmp_path: Path) -> None:
 def test_not_a_number_from_the_runtime_is_a_disagreement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from verifier.io.runtime import Session
-
     writer, output, _ = mlp(np.random.default_rng(1), [2, 2])
     path = writer.save(tmp_path / "m.onnx", output)
     for value in (np.nan, np.inf):
@@ -167,3 +168,55 @@ def test_sample_points_are_representable_and_the_same_every_time() -> None:
     assert (points.astype(np.float32) == points).all()
     assert (points == sample_points(7, double=False)).all()
     assert np.abs(points).max() > 100
+
+
+def chain_of(rng: np.random.Generator, depth: int) -> Network:
+    """Float32 weights, carried values, ReLUs that are far off."""
+    layers = []
+    for k in range(depth):
+        weight = rng.standard_normal((4, 3 if k == 0 else 4)).astype(np.float32).astype(float)
+        bias = rng.standard_normal(4).astype(np.float32).astype(float)
+        weight[0], bias[0] = 0.0, 0.0
+        weight[0, 0] = 2.0
+        bias[1] = -50.0
+        layers.append(Layer(sp.csr_array(weight) if k % 2 else weight, bias, np.ones(4, bool)))
+    return Network(tuple(layers))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_runtimes_error_lies_within_its_bound(seed: int, tmp_path: Path) -> None:
+    network = chain_of(np.random.default_rng(seed), 5)
+    export_onnx(network, tmp_path / "c.onnx")
+    model = load_model(tmp_path / "c.onnx")
+    points = sample_points(3, double=False)
+    _, error = chain_error(network, points, double=False)
+    got = model.run(points)
+    for point, y, bound in zip(points, got, error, strict=True):
+        for exact, v, e in zip(network.exact(point), y, bound, strict=True):
+            assert abs(exact - type(exact)(float(v))) <= type(exact)(float(e))
+    assert (error[:4] < 1e-3 * (1 + np.abs(got[:4]))).all()
+
+
+def test_copied_values_have_no_error() -> None:
+    copy = Layer(np.array([[0.0, -2.0]]), np.zeros(1), np.zeros(1, bool))
+    for layer in (copy, Layer(sp.csr_array(copy.weight), copy.bias, copy.relu)):
+        _, error = chain_error(Network((layer,)), np.array([[1 / 3, 2 / 3]]))
+        assert error.tolist() == [[0.0]]
+    scaled = Layer(np.array([[0.0, 3.0]]), np.zeros(1), np.zeros(1, bool))
+    assert chain_error(Network((scaled,)), np.array([[1 / 3, 2 / 3]]))[1] > 0
+
+
+def test_a_chain_keeps_its_layers_and_is_compared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Carried values would be merged away in any other graph."""
+    carry = Layer(np.eye(2), np.zeros(2), np.ones(2, bool))
+    path = tmp_path / "deep.onnx"
+    export_onnx(Network((carry,) * 300), path)
+    network = load_model(path).network
+    assert (network.depth, network.width, network.n_relu) == (300, 2, 600)
+    assert network.name == "deep"
+    assert network.notes == ()
+    monkeypatch.setattr(Session, "run", lambda s, p: np.maximum(p, 0) * (1 + 1e-5))
+    with pytest.raises(ModelError, match="import refused"):
+        load_model(path)

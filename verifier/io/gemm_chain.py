@@ -1,8 +1,8 @@
 """The layers of a chain of Gemm and Relu nodes as they stand in an ONNX file.
 
-``verifier.io.onnx.load_model`` imports any graph and simplifies it on the way: a ReLU whose input
-is known to be ≥ 0 disappears, and layers move. Here nothing is simplified, so that sizes can be
-read from a file: one Gemm is one layer.
+Other graphs are lowered and simplified by ``verifier.io.onnx.load_model``: a ReLU whose input is
+known to be ≥ 0 disappears, and layers move. Here nothing is simplified, so that sizes can be read
+from a file: one Gemm is one layer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,20 @@ def read_gemm_chain(path: str | os.PathLike[str]) -> Network:
         ModelError: no ONNX model, or one of another form (the message names the node).
     """
     model, _ = read_model(path)
-    return _Chain(model.graph, str(path)).network()
+    return chain_network(model, str(path))
+
+
+def chain_network(model: Any, path: str) -> Network:
+    """The same for a model that has been read.
+
+    Args:
+        model: the ONNX model with all tensors in memory.
+        path: for messages.
+
+    Raises:
+        ModelError: a model of another form.
+    """
+    return _Chain(model.graph, path).network()
 
 
 class _Chain:

@@ -28,16 +28,19 @@ from typing import Any
 
 import numpy as np
 
+from verifier.core.decision import Decision
 from verifier.core.errors import ModelError, NetworkError, PropertyError, UnsupportedOperatorError
 from verifier.core.network import Network
 from verifier.core.property import LinearConstraint, Property
+from verifier.io.gemm_chain import chain_network
 from verifier.io.lowering.chain import chain
 from verifier.io.lowering.graph import Graph, lower, read_graph
-from verifier.io.lowering.tensor import Lowering, Tensor
+from verifier.io.lowering.tensor import Lowering
+from verifier.io.meaning import read_decision
 from verifier.io.model_file import read_model
 from verifier.io.onnx_export import export_onnx
 from verifier.io.runtime import Session
-from verifier.io.validation import compare, sample_points
+from verifier.io.validation import chain_error, compare, sample_points
 
 __all__ = ["Model", "export_onnx", "load_model"]
 
@@ -57,6 +60,7 @@ class Model:
         tail: the dropped trailing operator (Softmax, LogSoftmax, Sigmoid): only the order of the
             outputs is meaningful.
         proto: the ONNX model with all tensors in memory.
+        decision: what the outputs mean, if the file says so.
     """
 
     network: Network
@@ -68,6 +72,7 @@ class Model:
     output_name: str
     tail: str | None
     proto: Any
+    decision: Decision | None = None
 
     @cached_property
     def _session(self) -> Session:
@@ -146,22 +151,21 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
         proto, digest = read_model(path)
         graph = read_graph(proto)
         points = sample_points(int(np.prod(graph.input_shape)), graph.double)
-        build = Lowering(points, graph.single)
-        output = lower(graph, build)
-        layers = chain(build.neurons.groups, output.expression)
-        users_shape = graph.input_shape[1:] if graph.input_shape[:1] == (1,) else graph.input_shape
-        network = Network(layers, users_shape, path.stem, _notes(build, graph))
+        network, error = _literal(proto, graph, path, points) or _lowered(graph, path, points)
+        decision = read_decision(proto)
+        if decision is not None:
+            decision.check_fits(network.n_outputs)
     except UnsupportedOperatorError as problem:
         reason = f"{problem.reason} ({path})"
         raise UnsupportedOperatorError(problem.node, problem.operator, reason) from problem
-    except (ModelError, NetworkError) as problem:
+    except (ModelError, NetworkError, PropertyError) as problem:
         raise ModelError(_located(path, problem)) from problem
     except MemoryError as problem:
         raise ModelError(f"{path}: the network does not fit into memory") from problem
     except UnicodeDecodeError as problem:
         raise ModelError(f"{path}: a name in the model is not UTF-8 ({problem})") from problem
     if validate:
-        note = _validated(path, proto, graph, network, output, points)
+        note = _validated(path, proto, graph, network, error, points)
         network = replace(network, notes=(*network.notes, *note))
     return Model(
         network,
@@ -173,7 +177,38 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
         graph.output_name,
         None if graph.tail is None else graph.tail.operator,
         proto,
+        decision,
     )
+
+
+def _literal(
+    proto: Any, graph: Graph, path: Path, points: np.ndarray
+) -> tuple[Network, np.ndarray] | None:
+    """A chain of Gemm and Relu nodes as it stands in the file, or None for any other graph.
+
+    Depth and width are then the file's own, and chains of thousands of layers are no trouble.
+
+    Returns:
+        the network, and a bound on a runtime's error at the points.
+    """
+    try:
+        network = replace(chain_network(proto, str(path)), name=path.stem)
+    except ModelError:
+        return None
+    return network, chain_error(network, points, double=graph.double)[1]
+
+
+def _lowered(graph: Graph, path: Path, points: np.ndarray) -> tuple[Network, np.ndarray]:
+    """Any other graph as a chain of layers.
+
+    Returns:
+        the network, and a bound on a runtime's error at the points.
+    """
+    build = Lowering(points, graph.single)
+    output = lower(graph, build)
+    layers = chain(build.neurons.groups, output.expression)
+    users_shape = graph.input_shape[1:] if graph.input_shape[:1] == (1,) else graph.input_shape
+    return Network(layers, users_shape, path.stem, _notes(build, graph)), output.error.T
 
 
 def _notes(build: Lowering, graph: Graph) -> tuple[str, ...]:
@@ -194,7 +229,7 @@ def _located(path: Path, problem: Exception) -> str:
 
 
 def _validated(
-    path: Path, proto: Any, graph: Graph, network: Network, output: Tensor, points: np.ndarray
+    path: Path, proto: Any, graph: Graph, network: Network, error: np.ndarray, points: np.ndarray
 ) -> tuple[str, ...]:
     """Compare with onnxruntime up to the tail; a note if that was impossible."""
     from onnx import helper
@@ -209,7 +244,7 @@ def _validated(
         model.graph.output.append(before)
     try:
         session = Session(model, graph.input_shape, graph.double)
-        note = compare(path, network, output, points, session)
+        note = compare(path, network, error, points, session)
     except ModelError as problem:
         raise ModelError(_located(path, problem)) from problem
     return () if note is None else (note,)

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from verifier.core.decision import Decision
 from verifier.core.errors import ExportError
 from verifier.core.exact import fractions
 from verifier.core.network import Layer, Network
+from verifier.io.meaning import write_decision
 
 OPSET = 13
 IR_VERSION = 8
@@ -20,7 +22,13 @@ IR_VERSION = 8
 MAX_BYTES = (1 << 31) - (1 << 20)
 
 
-def export_onnx(network: Network, path: str | os.PathLike[str], *, opset: int = OPSET) -> str:
+def export_onnx(
+    network: Network,
+    path: str | os.PathLike[str],
+    *,
+    opset: int = OPSET,
+    decision: Decision | None = None,
+) -> str:
     """Write the network as an ONNX model with exactly its numbers.
 
     A layer is a Gemm; ReLU on all coordinates is a Relu, on some of them a Relu with a Where that
@@ -30,6 +38,7 @@ def export_onnx(network: Network, path: str | os.PathLike[str], *, opset: int = 
         network: what to write.
         path: the file to create or replace.
         opset: version of ONNX's operators, at least 9.
+        decision: what the outputs mean, written beside the graph.
 
     Returns:
         "float32" if every number is exactly a float32, else "float64".
@@ -47,7 +56,10 @@ def export_onnx(network: Network, path: str | os.PathLike[str], *, opset: int = 
             f"{network.name}: written densely its weights take {size} bytes, an ONNX file holds "
             f"less than {MAX_BYTES}"
         )
-    _write(Path(path), _model(network, layers, kind, opset).SerializeToString())
+    model = _model(network, layers, kind, opset)
+    if decision is not None:
+        write_decision(model, decision)
+    _write(Path(path), model.SerializeToString())
     return kind
 
 
