@@ -8,7 +8,7 @@ import numpy as np
 import oracle
 import pytest
 from hypothesis import given, settings
-from strategies import generators, random_box, random_network, random_point
+from strategies import generators, random_box, random_network, random_point, wild_network
 
 from verifier.core.errors import CertificateError, NetworkError, PropertyError
 from verifier.core.network import Layer, Network
@@ -279,3 +279,12 @@ def test_a_cell_declared_void_is_rejected(proved):
     full = [p for p, step in enumerate(found.evidence.steps) if isinstance(step, Capped)]
     for place in full:
         rejected(network, box, with_step(found, place, Void((Fraction(1),))))
+
+
+@settings(max_examples=40)
+@given(rng=generators())
+def test_bounds_survive_weights_that_floats_find_hard(rng):
+    """Sizes far apart, cancellation, subnormals, products beyond the float range."""
+    network = wild_network(rng, int(rng.choice([20, 200, 400])))
+    found = lipschitz(network, None, deadline=Deadline(0.2))
+    check_lipschitz(network, None, None, found)

@@ -22,6 +22,7 @@ from fractions import Fraction
 import numpy as np
 from flint import fmpq, fmpq_mat
 
+from verifier.bounds.threads import single_threaded_blas
 from verifier.core.errors import NetworkError
 from verifier.core.network import Network
 from verifier.core.property import Box
@@ -39,7 +40,7 @@ from verifier.search.lipschitz_evidence import (
     Step,
     Void,
 )
-from verifier.search.lipschitz_level import Directions, Level
+from verifier.search.lipschitz_level import Directions, Level, aheads
 from verifier.search.lipschitz_propose import steep_points
 from verifier.search.lipschitz_slopes import Slopes, backward_ranges, known_phases
 from verifier.search.problem import Deadline, Progress
@@ -84,6 +85,7 @@ def lipschitz(
             f"{network.name}: {weights} weights counted densely; exact gradients are computed up "
             f"to {MAX_WEIGHTS}"
         )
+    single_threaded_blas()
     search = _Search(network, domain, asked, deadline or Deadline(np.inf), progress)
     search.propose(seed)
     return search.run()
@@ -130,6 +132,7 @@ class _Search:
         self.rows = rows
         self.known = known_phases(network, domain.box)
         self.ranges = backward_ranges(self.slopes, self.known)
+        self.ahead = aheads(self.slopes, self.known, self.ranges)
         self.best: Attained | None = None
         self.lower = fmpq(0)
         self.steps: list[Step | None] = [None]
@@ -197,7 +200,9 @@ class _Search:
         return fmpq(*rough.as_integer_ratio())
 
     def _level(self, k: int, before: fmpq_mat) -> Level:
-        return Level(k, self.slopes.forward(k, before), self.ranges[k], self.directions)
+        return Level(
+            k, self.slopes.forward(k, before), self.ranges[k], self.directions, self.ahead[k]
+        )
 
     def _phases(self, level: Level) -> np.ndarray:
         """What is known of the layer: by bounds, or because a form is constant."""

@@ -179,12 +179,14 @@ class _Checker:
         """Whether no gradient with these phases and any others has a larger ℓ1 norm."""
         k, forms = self.forms(decided)
         low = high = self.rows
+        ahead = None
         for j in range(len(self.layers) - 1, k, -1):
             active = [
                 _known(known) if relu else True
                 for known, relu in zip(self.phases[j], self.layers[j][2], strict=True)
             ]
-            low, high = _product(*_masked(low, high, active), self.layers[j][0])
+            ahead = *_masked(low, high, active), self.layers[j][0]
+            low, high = _product(*ahead)
         active = [self._phase(k, i, form, decided) for i, form in enumerate(forms)]
         low, high = _masked(low, high, active)
         gradients = forms[:, :-1]
@@ -195,9 +197,25 @@ class _Checker:
         total, size = np.full(len(low), _ZERO, dtype=object), block_size(len(self.free))
         for first in range(0, len(self.free), size):
             block = gradients[:, first : first + size]
-            signs = np.array(list(itertools.product((1, -1), repeat=block.shape[1]))).T
-            total = total + _product(low, high, block.dot(signs))[1].max(axis=1)
+            along = block.dot(np.array(list(itertools.product((1, -1), repeat=block.shape[1]))).T)
+            found = _product(low, high, along)[1]
+            if ahead is not None:
+                found = np.minimum(found, _further(*ahead, active, along))
+            total = total + found.max(axis=1)
         return bool(total.max() <= slope)
+
+
+def _further(
+    low: np.ndarray,
+    high: np.ndarray,
+    weight: np.ndarray,
+    active: Sequence[bool | None],
+    along: np.ndarray,
+) -> np.ndarray:
+    """The largest t W Λ along, (K, C), for t in the intervals, and Λ the phases, each by itself."""
+    ends = _product(*_masked(along.T, along.T, active), weight.T)
+    corners = [t[:, :, None] * end.T[None] for t in (low, high) for end in ends]
+    return np.asarray(np.maximum.reduce(corners).sum(axis=1))
 
 
 def _masked(

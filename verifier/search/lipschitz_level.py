@@ -7,7 +7,8 @@ maximum of t G_B σ over signs σ in {−1, 1}^B, so that
     ‖t G‖₁  ≤  Σ_B max_σ ( |centre · G_B σ| + radius · |G_B σ| ).
 
 With blocks of one coordinate that is plain interval arithmetic; with a single block it is the
-exact maximum over the box of t, which convexity puts at a corner.
+exact maximum over the box of t, which convexity puts at a corner. A second bound for each σ, by
+``Ahead``, keeps the phases of this layer and the next apart; the smaller one counts.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from flint import fmpq, fmpq_mat
 
 from verifier.bounds.float_error import TINY, gamma, up
 from verifier.search.lipschitz_evidence import INACTIVE, OPEN
-from verifier.search.lipschitz_slopes import Range, absolute
+from verifier.search.lipschitz_slopes import Range, Slopes, absolute
 
 _ZERO = fmpq(0)
 #: Coordinates in a block, and sign vectors altogether.
-_BLOCK, _DIRECTIONS = 8, 2048
+_BLOCK, _DIRECTIONS = 8, 512
 
 
 def block_size(n: int) -> int:
@@ -65,6 +66,75 @@ class Directions:
         return fmpq_mat([[fmpq(int(v)) for v in row] for row in self.matrix])
 
 
+class Ahead:
+    """The layer after a level, for bounds that keep its phases apart from the level's own.
+
+    The gradient is also t' W Λ G, with t' the derivatives at the next layer's pre-activations and
+    Λ the level's phases. For one direction σ that is Σ_m t'_m (W Λ G σ)_m, a sum of products of
+    two intervals each.
+
+    Args:
+        weight: W, (n_next, n_out) float64 as near to the exact one as can be.
+        reach: float64 (low, high), each (K, n_next), of t'.
+    """
+
+    def __init__(self, weight: np.ndarray, reach: tuple[np.ndarray, np.ndarray]) -> None:
+        self._weight, self._magnitude = weight, np.abs(weight)
+        low, high = reach
+        self._most = np.maximum(np.abs(low), np.abs(high))
+        # Where t' has one sign, the extreme products are linear in the parts ±I of the interval I.
+        rising = low >= 0
+        falling = (high <= 0) & ~rising
+        self._rising = np.where(rising, low, 0.0), np.where(rising, high, 0.0)
+        self._falling = np.where(falling, low, 0.0), np.where(falling, high, 0.0)
+        mixed = ~rising & ~falling
+        self._mixed = np.flatnonzero(mixed.any(axis=0))
+        self._low, self._high = (
+            np.where(mixed, end, 0.0)[:, self._mixed, None] for end in (low, high)
+        )
+        self._error = gamma(sum(weight.shape) + 16)
+
+    def values(
+        self, phases: np.ndarray, along: np.ndarray, reach: np.ndarray, size: np.ndarray
+    ) -> np.ndarray:
+        """For each row and direction a float64 bound on |t' W Λ G σ|, (K, C)."""
+        middle = np.where(phases == OPEN, 0.5, phases)[:, None]
+        spread = np.where(phases == OPEN, 0.5, 0.0)[:, None]
+        centre, radius = self._weight @ (middle * along), self._magnitude @ (spread * reach)
+        low, high = centre - radius, centre + radius
+        (low_plus, low_minus), (high_plus, high_minus) = (
+            (np.maximum(end, 0.0), np.maximum(-end, 0.0)) for end in (low, high)
+        )
+        (a, b), (c, d) = self._rising, self._falling
+        most = b @ high_plus - a @ high_minus + d @ low_plus - c @ low_minus
+        least = a @ low_plus - b @ low_minus + c @ high_plus - d @ high_minus
+        if len(self._mixed):
+            low, high = low[None, self._mixed], high[None, self._mixed]
+            corners = [t * end for t in (self._low, self._high) for end in (low, high)]
+            most += np.maximum.reduce(corners).sum(axis=1)
+            least += np.minimum.reduce(corners).sum(axis=1)
+        slack = self._error * (self._most @ (self._magnitude @ size))
+        lost = TINY * (1.0 + self._most.sum() + (self._most @ self._magnitude).sum())
+        return np.asarray(np.maximum(most, -least) + slack + lost)
+
+
+def aheads(slopes: Slopes, phases: list[np.ndarray], ranges: list[Range]) -> list[Ahead | None]:
+    """For each layer what comes after it.
+
+    Args:
+        slopes: the network.
+        phases: per layer what is known on the whole domain.
+        ranges: of ``backward_ranges``.
+    """
+    out: list[Ahead | None] = [None]
+    for (weight, _), known, behind in zip(
+        slopes.layers[:0:-1], phases[:0:-1], ranges[:0:-1], strict=True
+    ):
+        rows = [[_near(v) for v in row] for row in weight.tolist()]
+        out.append(Ahead(np.array(rows, dtype=float), behind.through(known).floats))
+    return out[::-1]
+
+
 class Level:
     """One layer's pre-activations as exact forms of the input, with all phases before it chosen.
 
@@ -73,10 +143,19 @@ class Level:
         forms: (n_out, n + 1).
         behind: range of the rows' derivatives with respect to this layer's activations.
         directions: of the n coordinates.
+        ahead: the next layer, unless this is the last one.
     """
 
-    def __init__(self, layer: int, forms: fmpq_mat, behind: Range, directions: Directions) -> None:
+    def __init__(
+        self,
+        layer: int,
+        forms: fmpq_mat,
+        behind: Range,
+        directions: Directions,
+        ahead: Ahead | None,
+    ) -> None:
         self.layer, self.forms, self.behind, self.directions = layer, forms, behind, directions
+        self._ahead = ahead
         n = forms.ncols() - 1
         self.gradients = fmpq_mat(forms.nrows(), n, [v for row in forms.tolist() for v in row[:n]])
         self.constant = np.array([not any(row) for row in self.gradients.tolist()], dtype=bool)
@@ -110,6 +189,9 @@ class Level:
             # The products' own errors, those of G σ, and what underflows.
             slack = self._error * (reach @ self._size) + TINY * (1.0 + reach.sum())
             values = np.abs(centre @ self._along) + radius @ self._reach + slack
+            if self._ahead is not None and unknown.any():
+                further = self._ahead.values(phases, self._along, self._reach, self._size)
+                values = np.fmin(values, further)
             sums = np.maximum.reduceat(values, self.directions.starts, axis=1).sum(axis=1)
             total = float(up(sums.max() * (1.0 + gamma(len(self.directions.starts) + 2)), 2))
         if not np.isfinite(total):
