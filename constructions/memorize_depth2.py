@@ -260,11 +260,9 @@ def _claims(
     else:
         width = Claim.at_most("width", n - 1, network.width, "N − 1, " + _SOURCE)
         more = [_bits_claim(network, projection, m)] if kind == "zhang" else []
-    wrong = sum(ridge.label(projection.values[i]) != int(points.ranks[i]) for i in range(n))
-    same = sum(
-        sum(int(a) * int(v) for a, v in zip(projection.a, row, strict=True)) == z
-        for row, z in zip(points.rows, projection.values, strict=True)
-    )
+    z = _projected(ridge, points)
+    wrong = sum(ridge.label(v) != int(rank) for v, rank in zip(z, points.ranks, strict=True))
+    same = sum(v == value for v, value in zip(z, projection.values, strict=True))
     claims = (
         width,
         Claim.equal(
@@ -279,6 +277,14 @@ def _claims(
     )
     sizes = network_claims("memorize-depth2", network, _SOURCE, n_outputs=m, depth=2)
     return sizes + Claims("memorize-depth2", claims)
+
+
+def _projected(ridge: Ridge, points: GridPoints) -> list[Fraction]:
+    """w·x for every point, with the network's own w."""
+    used = [k for k, w in enumerate(ridge.direction) if w]
+    weights = np.array([ridge.direction[k] for k in used], dtype=object)
+    sums = points.rows[:, used].astype(object).dot(weights)
+    return [Fraction(v) / points.denominator for v in sums]
 
 
 def _bits_claim(network: Network, projection: Projection, m: int) -> Claim:

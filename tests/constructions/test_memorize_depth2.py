@@ -139,9 +139,9 @@ def test_claims_refuse_a_network_with_another_number():
     rows = [[int(v) for v in row] for row in first.dense]
     y = [int(found.points.ranks[i]) for i in found.projection.order]
 
-    def claims(bias, start):
+    def claims(bias, start, factor=1):
         layers = (
-            exact_layer(rows, bias, relu=True),
+            exact_layer([[factor * v for v in row] for row in rows], bias, relu=True),
             exact_layer(last.dense.tolist(), start, relu=False),
         )
         network = Network(layers)
@@ -157,6 +157,8 @@ def test_claims_refuse_a_network_with_another_number():
         assert [c.name for c in other.broken] == ["points with another label"]
         with pytest.raises(ClaimError, match="every point"):
             other.check()
+    broken = [c.name for c in claims(bias, start, 2).broken]
+    assert broken == ["points with another label", "points projected right"]
 
 
 def test_what_cannot_be_memorized():
