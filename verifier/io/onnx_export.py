@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from verifier.core.decision import Decision
 from verifier.core.errors import ExportError
 from verifier.core.exact import fractions
 from verifier.core.network import Layer, Network
 from verifier.io.meaning import write_decision
+from verifier.io.onnx_export_sparse import prefers_sparse, sparse_bytes, sparse_layer
 
 OPSET = 13
 IR_VERSION = 8
@@ -31,8 +33,10 @@ def export_onnx(
 ) -> str:
     """Write the network as an ONNX model with exactly its numbers.
 
-    A layer is a Gemm; ReLU on all coordinates is a Relu, on some of them a Relu with a Where that
-    chooses between z and max(z, 0). The file appears under its name only when it is complete.
+    A layer is a Gemm, or, where that would be large and much larger than its nonzeros, a sum of
+    gathered entries (``verifier.io.onnx_export_sparse``); then the model takes batches. ReLU on all
+    coordinates is a Relu, on some of them a Relu with a Where that chooses between z and max(z, 0).
+    The file appears under its name only when it is complete.
 
     Args:
         network: what to write.
@@ -50,11 +54,12 @@ def export_onnx(
     if opset < 9:
         raise ExportError(f"opset must be at least 9, got {opset}")
     kind, layers = _numbers(network)
-    size = sum(w.size + b.size for w, b, _ in layers) * np.dtype(kind).itemsize
+    item = np.dtype(kind).itemsize
+    size = sum(_bytes(weight, item) + bias.size * item for weight, bias, _ in layers)
     if size > MAX_BYTES:
         raise ExportError(
-            f"{network.name}: written densely its weights take {size} bytes, an ONNX file holds "
-            f"less than {MAX_BYTES}"
+            f"{network.name}: its weights take {size} bytes, an ONNX file holds less than "
+            f"{MAX_BYTES}"
         )
     model = _model(network, layers, kind, opset)
     if decision is not None:
@@ -63,47 +68,40 @@ def export_onnx(
     return kind
 
 
-def _numbers(
-    network: Network,
-) -> tuple[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+def _bytes(weight: np.ndarray | sp.csr_array, item: int) -> int:
+    """What a weight takes in the file."""
+    if not isinstance(weight, np.ndarray) and prefers_sparse(weight, item):
+        return sparse_bytes(weight, item)
+    return int(weight.shape[0]) * int(weight.shape[1]) * item
+
+
+def _numbers(network: Network) -> tuple[str, list[tuple[Any, np.ndarray, np.ndarray]]]:
     """The type that holds every number, and (weight, bias, relu mask) of each layer."""
     layers = []
-    lost: list[tuple[int, Fraction]] = []
     for k, layer in enumerate(network.layers):
-        if layer.n_in * layer.n_out * 4 > MAX_BYTES:
-            raise ExportError(
-                f"{network.name}: layer {k} is {layer.n_out} x {layer.n_in}; written densely it "
-                "does not fit into an ONNX file of less than 2 GiB"
-            )
-        weight, bias, missing = _as_floats(layer)
-        layers.append((weight, bias, layer.relu))
-        lost += [(k, v) for v in missing]
-    if lost:
-        words = f"{len(lost)} numbers are" if len(lost) > 1 else "one number is"
-        raise ExportError(
-            f"{network.name}: {_bits_needed([v for _, v in lost])} ({words} no float64, the first "
-            f"in layer {lost[0][0]})"
-        )
+        layers.append((*_as_floats(layer, k, network.name), layer.relu))
     with np.errstate(over="ignore"):
         single = all(
             (array.astype(np.float32).astype(np.float64) == array).all()
             for weight, bias, _ in layers
-            for array in (weight, bias)
+            for array in (weight.data if sp.issparse(weight) else weight, bias)
         )
     return ("float32" if single else "float64"), layers
 
 
-def _as_floats(layer: Layer) -> tuple[np.ndarray, np.ndarray, list[Fraction]]:
-    """Weight and bias of a layer as float64, and the numbers that no float64 is."""
+def _as_floats(layer: Layer, k: int, name: str) -> tuple[Any, np.ndarray]:
+    """Weight and bias of a layer as float64, exactly; sparse ones stay sparse."""
     if layer.is_float:
-        return layer.dense, layer.bias, []
-    arrays, lost = [], []
+        return layer.weight, layer.bias
+    arrays = []
     for array in (layer.dense, layer.bias):
         exact = fractions(array.ravel())
         floats = [_nearest(v) for v in exact]
-        lost += [v for v, f in zip(exact, floats, strict=True) if f is None or Fraction(f) != v]
+        lost = [v for v, f in zip(exact, floats, strict=True) if f is None or Fraction(f) != v]
+        if lost:
+            raise ExportError(f"{name}: layer {k}: {_bits_needed(lost)}")
         arrays.append(np.array(floats, dtype=np.float64).reshape(array.shape))
-    return arrays[0], arrays[1], lost
+    return arrays[0], arrays[1]
 
 
 def _nearest(value: Fraction) -> float | None:
@@ -138,44 +136,101 @@ def _odd_part(n: int) -> int:
 
 def _model(network: Network, layers: list[Any], kind: str, opset: int) -> Any:
     """The ONNX model."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     element = TensorProto.FLOAT if kind == "float32" else TensorProto.DOUBLE
-    nodes, tensors = [], []
-    value = "input"
+    graph = _Graph(kind, opset, "output", len(layers))
     if len(network.input_shape) > 1:
-        nodes.append(helper.make_node("Flatten", [value], ["flat"], name="flatten", axis=1))
-        value = "flat"
-    for k, (weight, bias, relu) in enumerate(layers):
-        last = k == len(layers) - 1
-        for name, array in ((f"W{k}", weight), (f"b{k}", bias)):
-            tensors.append(numpy_helper.from_array(array.astype(kind), name))
-        z = f"z{k}" if relu.any() or not last else "output"
-        gemm = helper.make_node("Gemm", [value, f"W{k}", f"b{k}"], [z], f"gemm{k}", transB=1)
-        nodes.append(gemm)
-        value = z
-        if relu.any():
-            a = "output" if last else f"a{k}"
-            positive = a if relu.all() else f"r{k}"
-            nodes.append(helper.make_node("Relu", [z], [positive], f"relu{k}"))
-            if not relu.all():
-                tensors.append(numpy_helper.from_array(relu[None], f"mask{k}"))
-                mix = helper.make_node("Where", [f"mask{k}", positive, z], [a], f"where{k}")
-                nodes.append(mix)
-            value = a
-    graph = helper.make_graph(
-        nodes,
+        graph.value = graph.node("Flatten", [graph.value], "flat", axis=1)
+    for weight, bias, relu in layers:
+        graph.layer(weight, bias, relu)
+    graph.turn(False)
+    # Without a sparse layer the batch size is 1, as other tools expect it.
+    batch = "batch" if graph.sparse else 1
+    made = helper.make_graph(
+        graph.nodes,
         network.name or "network",
-        [helper.make_tensor_value_info("input", element, [1, *network.input_shape])],
-        [helper.make_tensor_value_info("output", element, [1, network.n_outputs])],
-        tensors,
+        [helper.make_tensor_value_info("input", element, [batch, *network.input_shape])],
+        [helper.make_tensor_value_info("output", element, [batch, network.n_outputs])],
+        graph.tensors,
     )
     return helper.make_model(
-        graph,
+        made,
         opset_imports=[helper.make_opsetid("", opset)],
         ir_version=IR_VERSION,
         producer_name="relucid",
     )
+
+
+class _Graph:
+    """A graph that grows layer by layer.
+
+    Args:
+        kind: "float32" or "float64".
+        opset: version of ONNX's operators.
+        output: name of the result of the last layer.
+        depth: number of layers.
+    """
+
+    def __init__(self, kind: str, opset: int, output: str, depth: int) -> None:
+        self.kind, self.opset, self.output, self.depth = kind, opset, output, depth
+        self.nodes: list[Any] = []
+        self.tensors: list[Any] = []
+        self.value = "input"
+        self.k = 0
+        #: Whether values stand with the neurons first and the batch last, for sparse layers.
+        self.turned = self.sparse = False
+
+    def node(self, operator: str, inputs: list[str], result: str, **options: Any) -> str:
+        """A node with one result; the result's name."""
+        from onnx import helper
+
+        name = f"{operator.lower()}{self.k}"
+        self.nodes.append(helper.make_node(operator, inputs, [result], name, **options))
+        return result
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        """A named constant; its name."""
+        from onnx import numpy_helper
+
+        self.tensors.append(numpy_helper.from_array(array, name))
+        return name
+
+    def turn(self, turned: bool) -> None:
+        """Neurons first, or the batch first; the last result gets the output's name."""
+        done = self.k == self.depth
+        if self.turned != turned:
+            result = self.output if done else f"turned{self.k}"
+            self.value = self.node("Transpose", [self.value], result, perm=[1, 0])
+            self.turned = turned
+
+    def layer(self, weight: np.ndarray | sp.csr_array, bias: np.ndarray, relu: np.ndarray) -> None:
+        """z = W a + b, then the ReLUs."""
+        k = self.k
+        sparse = prefers_sparse(weight, np.dtype(self.kind).itemsize)
+        self.turn(sparse)
+        last = "output" if k == self.depth - 1 and not sparse else ""
+        if not isinstance(weight, np.ndarray) and sparse:
+            self.sparse = True
+            nodes, tensors, z = sparse_layer(k, weight, bias, self.value, self.kind, self.opset)
+            self.nodes += nodes
+            self.tensors += tensors
+        else:
+            dense = weight if isinstance(weight, np.ndarray) else weight.toarray()
+            names = [
+                self.constant(f"W{k}", dense.astype(self.kind)),
+                self.constant(f"b{k}", bias.astype(self.kind)),
+            ]
+            z = last if last and not relu.any() else f"z{k}"
+            z = self.node("Gemm", [self.value, *names], z, transB=1)
+        self.value = z
+        if relu.any():
+            positive = (last or f"a{k}") if relu.all() else f"r{k}"
+            self.value = self.node("Relu", [z], positive)
+            if not relu.all():
+                mask = self.constant(f"mask{k}", relu[:, None] if sparse else relu[None])
+                self.value = self.node("Where", [mask, positive, z], last or f"a{k}")
+        self.k += 1
 
 
 def _write(path: Path, data: bytes) -> None:
