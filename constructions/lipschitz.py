@@ -5,6 +5,9 @@ Two classes, labels ±1: F(x) = max(−1, max over positive samples of 1 − c D
 here c is 2/λ, rounded up to a float. One network serves every radius below 1/c.
 
 Any number of classes: F_l(x) = −min over the samples of class l of D_i(x); the nearest class wins.
+This is the nearest-class classifier of Yang et al. 2020, with the sign that makes the nearest class
+the largest output. For two classes (F_1 − F_2)/λ is a regression that is ≥ 1 at the samples of the
+first, ≤ −1 at those of the second, and has the smallest possible constant, 2/λ, too.
 
 Where a sample is not a number with the given bits, D_i is the distance to the smallest box around
 it whose faces are. Shifts, absolute values, maxima and minima have the constant 1 in ℓ∞, so the

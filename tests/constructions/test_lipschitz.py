@@ -51,6 +51,23 @@ def test_the_constant_is_two_over_the_separation_rounded_up(data, bits):
         assert built.lipschitz == least
 
 
+@given(data=small_sets(classes=2), seed=seeds)
+def test_two_scores_differ_by_a_regression(data, seed):
+    """(F_1 − F_2)/λ beyond ±1 at the samples, nowhere steeper than 2/λ."""
+    built, rng = lipschitz_multiclass(data, bits=53), np.random.default_rng(seed)
+    lam = 2 * built.radius
+
+    def value(x):
+        first, second = built.network.exact(x)
+        return (first - second) / lam
+
+    for i in range(len(data)):
+        sign = 1 if data.labels[i] == built.labels[0] else -1
+        assert sign * value(data.sample(i)) >= 1
+    p, q = (rational_point(rng, data) for _ in range(2))
+    assert abs(value(p) - value(q)) <= 2 / lam * distance(p, q)
+
+
 @settings(max_examples=40)
 @given(data=small_sets(classes=2), bits=bits, seed=seeds)
 def test_no_two_points_are_steeper_than_the_constant(data, bits, seed):
