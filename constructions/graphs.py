@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import comb
@@ -96,55 +96,79 @@ class Hypergraph:
         return Hypergraph(self.n + 1, (*self.edges, *more), f"{self.name} with apex")
 
 
+class UndecidedError(Exception):
+    """The caller's limit was reached before the search for a colouring was complete."""
+
+
 def weak_colouring(
-    graph: Hypergraph, colours: int, *, steps: int = 1_000_000
+    graph: Hypergraph, colours: int, *, stop: Callable[[], bool] = lambda: False
 ) -> tuple[int, ...] | None:
     """A weak colouring with 0..colours-1, or None if there is none, by complete backtracking.
 
     The vertex with the fewest possible colours comes next (as in DSATUR); colours that have not
     been used are alike, so that only one of them is tried.
 
+    Args:
+        graph: what to colour.
+        colours: how many there are.
+        stop: asked before every step.
+
     Raises:
-        DataError: not decided within so many steps.
+        UndecidedError: ``stop`` said so.
     """
-    chosen: list[int | None] = [None] * graph.n
-    touching: list[list[Edge]] = [[] for _ in range(graph.n)]
-    for edge in graph.edges:
-        for v in edge:
-            touching[v].append(edge)
-
-    def open_colours(v: int, used: int) -> list[int]:
-        forbidden = set()
-        for edge in touching[v]:
-            others = {chosen[u] for u in edge if u != v}
-            if len(others) == 1:
-                forbidden |= others
-        return [c for c in range(min(used + 1, colours)) if c not in forbidden]
-
-    def next_vertex() -> tuple[int, list[int]]:
-        used = max((c for c in chosen if c is not None), default=-1) + 1
-        options = {v: open_colours(v, used) for v in range(graph.n) if chosen[v] is None}
-        return min(options.items(), key=lambda item: (len(item[1]), -len(touching[item[0]])))
-
+    partial = _PartialColouring(graph)
     stack: list[tuple[int, Iterator[int]]] = []
-    for _ in range(steps):
-        if len(stack) == graph.n and all(c is not None for c in chosen):
-            return tuple(c for c in chosen if c is not None)
-        if not stack or chosen[stack[-1][0]] is not None:
-            v, choices = next_vertex()
-            stack.append((v, iter(choices)))
-        v, rest = stack[-1]
-        chosen[v] = next(rest, None)
-        while chosen[v] is None:
+    while not stop():
+        if len(stack) == graph.n:
+            return tuple(c for c in partial.chosen if c is not None)
+        v = partial.hardest()
+        stack.append((v, iter(partial.options(v, colours))))
+        while (colour := next(stack[-1][1], None)) is None:
             stack.pop()
             if not stack:
                 return None
-            v, rest = stack[-1]
-            chosen[v] = None
-            chosen[v] = next(rest, None)
-    raise DataError(
-        f"{graph.name}: whether {colours} colours suffice is not decided within {steps} steps"
-    )
+            partial.assign(stack[-1][0], None)
+        partial.assign(stack[-1][0], colour)
+    raise UndecidedError
+
+
+class _PartialColouring:
+    """Colours of some vertices, and the colours that these forbid to each of the others."""
+
+    def __init__(self, graph: Hypergraph) -> None:
+        self.chosen: list[int | None] = [None] * graph.n
+        self.forbidden: list[set[int]] = [set() for _ in range(graph.n)]
+        self.free = set(range(graph.n))
+        self.used: dict[int, int] = {}
+        self.touching: list[list[Edge]] = [[] for _ in range(graph.n)]
+        for edge in graph.edges:
+            for v in edge:
+                self.touching[v].append(edge)
+
+    def assign(self, v: int, colour: int | None) -> None:
+        """Give the vertex a colour, or take it away."""
+        old = self.chosen[v]
+        if old is not None:
+            self.used[old] -= 1
+        if colour is not None:
+            self.used[colour] = self.used.get(colour, 0) + 1
+        self.chosen[v] = colour
+        (self.free.add if colour is None else self.free.discard)(v)
+        for u in {u for edge in self.touching[v] for u in edge if u != v}:
+            self.forbidden[u] = set()
+            for edge in self.touching[u]:
+                others = {self.chosen[w] for w in edge if w != u}
+                if len(others) == 1:
+                    self.forbidden[u] |= {c for c in others if c is not None}
+
+    def hardest(self) -> int:
+        """A vertex without colour that has most colours forbidden; of these, most edges."""
+        return max(self.free, key=lambda v: (len(self.forbidden[v]), len(self.touching[v]), -v))
+
+    def options(self, v: int, colours: int) -> list[int]:
+        """Colours that are not forbidden; only the first of those that nobody has."""
+        fresh = 1 + max((c for c, count in self.used.items() if count), default=-1)
+        return [c for c in range(min(fresh + 1, colours)) if c not in self.forbidden[v]]
 
 
 def moser() -> Hypergraph:

@@ -65,12 +65,18 @@ class ColouringProblem:
         """The problem of a hypergraph.
 
         Raises:
-            DataError: no edges, width not from 2 to 6, or more memory than allowed.
+            DataError: no edges, width not from 2 to 6, edges so large that coordinates need more
+                than 53 bits, or more memory than allowed.
         """
         if not 2 <= width <= 6:
             raise DataError(f"{graph.name}: expected a width from 2 to 6, got {width}")
         _require_edges(graph)
         scale = 4 * width * graph.n * lcm(*range(1, graph.largest_edge + 1))
+        if scale > _MAX_COORDINATE:
+            raise DataError(
+                f"{graph.name}: edges of up to {graph.largest_edge} vertices need coordinates "
+                "above 2^53"
+            )
         points = _points(graph, len(graph.edges), graph.n, scale)
         for i, edge in enumerate(graph.edges, graph.n):
             points[i, list(edge)] = scale // len(edge)

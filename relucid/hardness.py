@@ -74,7 +74,7 @@ def hardness(
         bool,
         typer.Option("--decide", help="Decide the balls themselves, without a look at the graph."),
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for --decide.")] = 60.0,
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for the answer.")] = 60.0,
     out_data: Annotated[
         Path | None, typer.Option(help="Write the centres with their labels to a .csv or .npz.")
     ] = None,
@@ -107,7 +107,7 @@ def hardness(
         if problem is Problem.colouring
         else SplittingProblem.of(shape, share)
     )
-    answer = _decided(reduction, timeout) if decide else _coloured(reduction)
+    answer = (_decided if decide else _coloured)(reduction, time.monotonic() + timeout)
     written = _write(reduction, answer, out_data, out_network)
     if json_output:
         print(json.dumps(_record(reduction, answer, written), indent=2, ensure_ascii=False))
@@ -115,12 +115,17 @@ def hardness(
         print("\n".join(_lines(reduction, answer, written)))
 
 
-def _coloured(reduction: Reduction) -> _Answer:
+def _coloured(reduction: Reduction, end: float) -> _Answer:
     """The answer through the graph: a colouring and its network, or none of both."""
-    from constructions.graphs import weak_colouring
+    from constructions.graphs import UndecidedError, weak_colouring
     from constructions.hardness_balls import require_solves
 
-    colours = weak_colouring(reduction.graph, reduction.colours)
+    try:
+        colours = weak_colouring(
+            reduction.graph, reduction.colours, stop=lambda: time.monotonic() > end
+        )
+    except UndecidedError:
+        return _Answer("undecided", "the time limit was reached")
     if colours is None:
         return _Answer("no", "complete backtracking over the colourings, and the theorem")
     network = reduction.network(colours)
@@ -130,12 +135,11 @@ def _coloured(reduction: Reduction) -> _Answer:
     return _Answer("yes", reason, colours, network, margin)
 
 
-def _decided(reduction: Reduction, timeout: float) -> _Answer:
+def _decided(reduction: Reduction, end: float) -> _Answer:
     """The answer through the balls: a network and its colouring, or a proof that there is none."""
     from constructions.hardness_check import Impossibility
     from constructions.hardness_decision import Solved, decide
 
-    end = time.monotonic() + timeout
     found = decide(reduction.problem, stop=lambda: time.monotonic() > end)
     if isinstance(found, Solved):
         colours = reduction.colouring(found.network)

@@ -9,6 +9,7 @@ import pytest
 
 from constructions.graphs import (
     Hypergraph,
+    UndecidedError,
     fano,
     load_graph,
     moser,
@@ -102,9 +103,17 @@ def test_an_apex_asks_for_one_colour_more():
         assert (weak_colouring(graph, 2) is None) == (weak_colouring(graph.with_apex(), 3) is None)
 
 
-def test_too_few_steps_are_an_error_and_no_answer():
-    with pytest.raises(DataError, match="not decided within 10 steps"):
-        weak_colouring(load_graph("mycielski-4"), 3, steps=10)
+def test_a_search_that_was_stopped_is_no_answer():
+    steps = iter(range(10))
+    with pytest.raises(UndecidedError):
+        weak_colouring(load_graph("mycielski-4"), 3, stop=lambda: next(steps, None) is None)
+
+
+def test_a_large_sparse_graph_is_coloured():
+    graph = load_graph("random-3000-4000-1")
+    colours = weak_colouring(graph, 3)
+    assert graph.monochromatic(colours) is None
+    assert len(colours) == 3000
 
 
 def test_an_edge_that_has_one_colour_is_named():

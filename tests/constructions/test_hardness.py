@@ -237,6 +237,7 @@ def test_colourings_are_checked(colours, words):
         (lambda: ColouringProblem.of(Hypergraph(3, ())), "no edges"),
         (lambda: ColouringProblem.of(fano(), 1), "width from 2 to 6"),
         (lambda: ColouringProblem.of(fano(), 7), "width from 2 to 6"),
+        (lambda: ColouringProblem.of(Hypergraph(40, (tuple(range(40)),))), r"above 2\^53"),
         (lambda: SplittingProblem.of(Hypergraph(3, ())), "no edges"),
         (lambda: SplittingProblem.of(load_graph("petersen")), "edges of 3 vertices"),
         (lambda: SplittingProblem.of(fano(), Fraction(1, 2)), "between 0 and λ/2"),

@@ -48,9 +48,13 @@ def literally_solvable(problem):
     return False
 
 
-def checked(problem, **options):
+def checked(problem):
     """Whether the problem is solvable, with the evidence checked again."""
-    found = decide(problem, **options)
+    return verified(problem, decide(problem))
+
+
+def verified(problem, found):
+    """Whether this answer says that the problem is solvable, with its evidence checked."""
     if isinstance(found, Solved):
         assert margin(problem, found.network) == found.margin
         assert found.margin.value > 0
@@ -117,9 +121,9 @@ def test_the_decision_is_splittability_at_every_radius():
     ids=lambda v: getattr(getattr(v, "problem", None), "name", str(v)),
 )
 def test_known_instances(reduction, solvable):
-    assert checked(reduction.problem) is solvable
+    found = decide(reduction.problem)
+    assert verified(reduction.problem, found) is solvable
     if solvable:
-        found = decide(reduction.problem)
         back = reduction.colouring(found.network)
         assert reduction.graph.monochromatic(back) is None
 
@@ -156,6 +160,26 @@ def test_the_radius_matters():
     problem = [[0], [6], [14], [20]], [-1, 1, 1, -1]
     for mu, solvable in ((Fraction(299, 100), True), (Fraction(3), False), (Fraction(4), False)):
         assert checked(BallProblem(*map(np.array, problem), mu)) is solvable
+
+
+def test_larger_balls_are_never_easier():
+    rng = random.Random(11)
+    undecided, switched = 0, 0
+    for _ in range(12):
+        points = rng.sample(list(itertools.product(range(0, 60, 10), repeat=2)), 7)
+        labels = [1, -1, *(rng.choice((-1, 1)) for _ in points[2:])]
+        answers = []
+        for mu in (0, 1, 2, 3, 4, Fraction(9, 2), 5):
+            problem = BallProblem(np.array(points), np.array(labels), Fraction(mu))
+            found = decide(problem, rounds=60)
+            if isinstance(found, Undecided):
+                undecided += 1
+            else:
+                answers.append(verified(problem, found))
+        assert answers == sorted(answers, reverse=True)
+        switched += answers[0] and not answers[-1]
+    assert switched >= 3
+    assert undecided <= 4
 
 
 def test_touching_balls_are_refuted_at_the_common_point():

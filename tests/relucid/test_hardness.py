@@ -96,10 +96,10 @@ def test_a_network_that_does_not_exist_is_not_written(capsys, tmp_path):
     assert not model.exists()
 
 
-def test_too_little_time_is_undecided(capsys):
-    record = json.loads(
-        relucid(capsys, "hardness", "tutte", "--decide", "--timeout", "0.01", "--json").out
-    )
+@pytest.mark.parametrize("graph", [("tutte", "--decide"), ("random-900-2100-1",)])
+def test_too_little_time_is_undecided(capsys, graph):
+    result = relucid(capsys, "hardness", *graph, "--timeout", "0.01", "--json")
+    record = json.loads(result.out)
     assert (record["answer"], record["reason"]) == ("undecided", "the time limit was reached")
     assert record["network"] is record["colouring"] is record["contradictions"] is None
 
