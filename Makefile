@@ -86,6 +86,7 @@ $(CORE): $(PYTHON_STAMP) requirements/core.txt pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@echo 'Compiling the numerical kernels (once, half a minute) ...'
 	@$(BIN)/python -m verifier.search.warm_up
+	@$(BIN)/python -m constructions.warm_up
 	@touch $@
 
 $(TEST): $(CORE) requirements/test.txt

@@ -10,12 +10,12 @@ import numpy as np
 
 from constructions.claims import Claim, Claims
 from constructions.dataset import DataSet
+from constructions.memory import MEMORY as MEMORY
+from constructions.memory import require_bytes
 from constructions.separation import Separation
 from verifier.core.errors import DataError
 from verifier.core.network import Network
 
-#: More than this is refused before anything is built.
-MEMORY = 4 * 2**30
 #: A weight of a sparse layer while it is built: value, column, and the copies that check them.
 _BYTES_A_WEIGHT = 40
 #: Where a radius itself is not promised, only all smaller ones.
@@ -131,9 +131,4 @@ def require_memory(name: str, nonzeros: int, limit: int = MEMORY) -> None:
     Raises:
         DataError: with the estimate.
     """
-    needed = nonzeros * _BYTES_A_WEIGHT
-    if needed > limit:
-        raise DataError(
-            f"{name}: {nonzeros} weights would need about {needed / 2**30:.1f} GiB while they are "
-            f"built; the limit is {limit / 2**30:.1f} GiB"
-        )
+    require_bytes(name, f"{nonzeros} weights", nonzeros * _BYTES_A_WEIGHT, limit)

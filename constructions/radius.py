@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from constructions.dataset import DataSet
+from constructions.rational_points import midpoint
 from constructions.separation import Separation
 from verifier.core.errors import DataError
 
@@ -38,12 +39,12 @@ def require_radius(data: DataSet, radius: Fraction, closest: Separation) -> None
     if radius < half:
         return
     i, j = closest.pair
-    midpoint = tuple((a + b) / 2 for a, b in zip(data.sample(i), data.sample(j), strict=True))
-    shown = f" ({', '.join(str(v) for v in midpoint)})" if len(midpoint) <= _SHOWN else ""
+    point = midpoint(data.sample(i), data.sample(j))
+    shown = f" ({', '.join(str(v) for v in point)})" if len(point) <= _SHOWN else ""
     raise RadiusError(
         f"{data.name}: radius {radius} is not below λ/2 = {half}: the midpoint{shown} of points "
         f"{i} (label {data.label_name(int(data.labels[i]))}) and "
         f"{j} (label {data.label_name(int(data.labels[j]))}) lies in both balls",
-        midpoint,
+        point,
         (i, j),
     )

@@ -84,6 +84,11 @@ def distance(p: Sequence[Fraction], q: Sequence[Fraction]) -> Fraction:
     return max(abs(a - b) for a, b in zip(p, q, strict=True))
 
 
+def midpoint(p: Sequence[Fraction], q: Sequence[Fraction]) -> Vector:
+    """(p + q)/2, which is ½ ‖p − q‖∞ away from both."""
+    return tuple((a + b) / 2 for a, b in zip(p, q, strict=True))
+
+
 def dot(p: Iterable[Fraction], q: Iterable[Fraction]) -> Fraction:
     """p · q."""
     return sum((a * b for a, b in zip(p, q, strict=True)), Fraction(0))

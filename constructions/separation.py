@@ -13,7 +13,9 @@ from fractions import Fraction
 import numpy as np
 
 from constructions.dataset import DataSet
-from constructions.separation_search import Found, Progress, Search, common_grid
+from constructions.memory import MEMORY
+from constructions.rational_points import distance
+from constructions.separation_search import Found, Progress, Search, common_grid, require_memory
 from verifier.core.errors import DataError
 
 
@@ -79,8 +81,8 @@ class Separation:
 
     Args:
         lam: the smallest distance between differently labelled points.
-        pair: (i, j), a closest pair; i < j if both come from one set, else i is a point of the
-            first set and j one of the other.
+        pair: (i, j), the lexicographically first closest pair; i < j if both come from one set,
+            else i is a point of the first set and j one of the other.
         labels: of i and j.
         nearest: of every point (of the first set), or None.
     """
@@ -102,7 +104,11 @@ class Separation:
 
 
 def separation(
-    data: DataSet, *, nearest: bool = False, progress: Progress | None = None
+    data: DataSet,
+    *,
+    nearest: bool = False,
+    progress: Progress | None = None,
+    memory: int = MEMORY,
 ) -> Separation:
     """λ of a set, exactly. A λ of 0 is an answer; see ``positive_separation``.
 
@@ -110,9 +116,11 @@ def separation(
         data: at least two labels.
         nearest: whether to find every point's nearest enemy too, which takes several times longer.
         progress: called now and then with the share of the work that is done.
+        memory: bytes that the search may take.
 
     Raises:
-        DataError: all points have one label, or values too far apart for a machine number.
+        DataError: all points have one label, values too far apart for a machine number, or too
+            little memory, with the estimate.
     """
     labels = data.labels
     if (labels == labels[0]).all():
@@ -120,15 +128,19 @@ def separation(
             f"{data.name}: all {len(data)} points have the label "
             f"{data.label_name(int(labels[0]))}; the separation bound needs two labels"
         )
+    require_memory([data], memory)
     grid = common_grid([data])
     search = Search(grid, labels, labels, progress)
     found = search.nearest() if nearest else search.closest()
-    i, j = _closest(found)
-    return _separation((data, data), found, (min(i, j), max(i, j)), grid.unit, nearest)
+    return _separation((data, data), found, _first_pair(search, found), grid.unit, nearest)
 
 
 def separation_between(
-    data: DataSet, other: DataSet, *, progress: Progress | None = None
+    data: DataSet,
+    other: DataSet,
+    *,
+    progress: Progress | None = None,
+    memory: int = MEMORY,
 ) -> Separation:
     """Each point's nearest enemy in another set, and the smallest of these distances.
 
@@ -136,12 +148,15 @@ def separation_between(
         data: the points asked about, for example a test set.
         other: where enemies come from, for example the training set.
         progress: called now and then with the share of the work that is done.
+        memory: bytes that the search may take.
 
     Raises:
-        DataError: sets of different dimension, unit or classes, or a point without an enemy.
+        DataError: sets of different dimension, unit or classes, a point without an enemy, or too
+            little memory, with the estimate.
     """
     if data.n_classes != other.n_classes or data.label_names != other.label_names:
         raise DataError(f"{data.name} and {other.name} have different classes")
+    require_memory([data, other], memory)
     grid = common_grid([data, other])
     only = int(other.labels[0])
     if (other.labels == only).all() and (data.labels == only).any():
@@ -150,8 +165,11 @@ def separation_between(
             f"{data.name}: point {i} has no enemy: it and all points of {other.name} have the "
             f"label {data.label_name(only)}"
         )
-    found = Search(grid, data.labels, other.labels, progress).nearest()
-    return _separation((data, other), found, _closest(found), grid.unit, True)
+    search = Search(grid, data.labels, other.labels, progress)
+    found = search.nearest()
+    i = int(_closest(found)[0])
+    pair = (i, int(search.partners(i, found, i)[0]))
+    return _separation((data, other), found, pair, grid.unit, True)
 
 
 def positive_separation(data: DataSet) -> Separation:
@@ -170,15 +188,34 @@ def positive_separation(data: DataSet) -> Separation:
     return found
 
 
-def _closest(found: Found) -> tuple[int, int]:
-    """The first of the rows with the smallest distance, and its column."""
+def _first_pair(search: Search, found: Found) -> tuple[int, int]:
+    """The lexicographically first closest pair of one set.
+
+    Of each closest pair at least one point is among the rows found closest, but a point of no such
+    row may come first. It is a partner of one of them, and not after the first point known; the
+    shorter of these two lists is searched.
+    """
+    closest = _closest(found)
+    known = min(int(closest[0]), int(found.who[closest].min()))
+    rows = closest.tolist() if len(closest) <= known else range(known + 1)
+    pairs = []
+    for i in rows:
+        partners = search.partners(i, found, int(closest[0]))
+        if len(partners):
+            pairs.append(tuple(sorted((i, int(partners[0])))))
+    i, j = min(pairs)
+    return i, j
+
+
+def _closest(found: Found) -> np.ndarray:
+    """The rows with the smallest distance, ascending."""
     known = np.flatnonzero(found.who >= 0)
     steps = found.steps[known]
     known = known[steps == steps.min()]
     if found.rest is not None:
         rest = found.rest[known]
         known = known[rest == rest.min()]
-    return int(known[0]), int(found.who[known[0]])
+    return known
 
 
 def _separation(
@@ -190,7 +227,7 @@ def _separation(
 ) -> Separation:
     """The answer, with λ computed once more from the pair itself."""
     (first, second), (i, j) = sets, pair
-    lam = max(abs(a - b) for a, b in zip(first.sample(i), second.sample(j), strict=True))
+    lam = distance(first.sample(i), second.sample(j))
     everything = Nearest(found.who, found.steps, found.rest, unit) if nearest else None
     labels = (int(first.labels[i]), int(second.labels[j]))
     return Separation(lam, pair, labels, everything)

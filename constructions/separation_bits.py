@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_STUDIED = 1024
+STUDIED = 1024
 _SHORTLIST = 512
 _ENOUGH = 24
 _LEVELS = 4
-_MOST_WORDS = 24
+MOST_WORDS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,8 @@ def choose_tests(rows: np.ndarray, columns: np.ndarray, t: int | float) -> BitTe
         t: a positive distance.
     """
     words: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    while len(rows) >= _ENOUGH and len(words) < _MOST_WORDS:
-        word = _word(rows[:_STUDIED], columns[:_STUDIED], t)
+    while len(rows) >= _ENOUGH and len(words) < MOST_WORDS:
+        word = _word(rows[:STUDIED], columns[:STUDIED], t)
         if word is None:
             break
         k, up, down = word

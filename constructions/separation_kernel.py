@@ -152,6 +152,27 @@ def search_floats(rows, row_high, row_low, columns, high, low, first, last, best
 
 
 @_jit
+def equal_integers(row, columns, distance, equal):  # type: ignore[no-untyped-def]
+    """Which columns lie at exactly this distance from the row, all unsigned integers.
+
+    Args:
+        row: (d,); columns: (n, d), of the same type.
+        distance: uint64 below the largest one.
+        equal: (n,) bool for the answer.
+    """
+    for j in range(columns.shape[0]):
+        equal[j] = integer_distance(row, columns[j], distance + np.uint64(1)) == distance
+
+
+@_jit
+def equal_floats(row, columns, distance, rest, equal):  # type: ignore[no-untyped-def]
+    """As ``equal_integers`` for float64 points at ``distance`` + ``rest``, exactly."""
+    for j in range(columns.shape[0]):
+        s, e = float_distance(row, columns[j], distance, np.inf)
+        equal[j] = s == distance and e == rest
+
+
+@_jit
 def _candidates(row_high, row_low, high, low, start, stop, kept):  # type: ignore[no-untyped-def]
     """The columns whose distances have to be computed."""
     if high.shape[0] > 0:

@@ -18,13 +18,17 @@ import numpy as np
 
 from constructions import separation_kernel as kernel
 from constructions.dataset import DataSet
-from constructions.separation_bits import BitTests, choose_tests
+from constructions.memory import MEMORY, require_bytes
+from constructions.separation_bits import MOST_WORDS, STUDIED, BitTests, choose_tests
 from verifier.core.errors import DataError
 
 Progress = Callable[[float], None]
 
 _PROBES = 64
 _PAIRS = 32768
+_FEWEST_PAIRS = 128
+#: Bytes of the points that the tests are chosen on, where that leaves some.
+_SAMPLE = 2**27
 _ROWS_A_BLOCK = 256
 _FEW = 256
 _UNSET = np.iinfo(np.uint64).max
@@ -230,6 +234,24 @@ class Search:
         self.progress(1.0)
         return self._found()
 
+    def partners(self, i: int, found: Found, like: int) -> np.ndarray:
+        """The enemies of row i, ascending, that are as far as row ``like`` is from its enemy.
+
+        Args:
+            i, like: rows, in the sets' own order.
+            found: an answer of this search.
+        """
+        (place,) = np.flatnonzero(self.row_order == i)
+        equal = np.zeros(len(self.columns), dtype=bool)
+        if found.rest is None:
+            kernel.equal_integers(self.rows[place], self.columns, found.steps[like], equal)
+        else:
+            kernel.equal_floats(
+                self.rows[place], self.columns, found.steps[like], found.rest[like], equal
+            )
+        equal &= self.column_labels != self.row_labels[place]
+        return np.sort(self.column_order[equal])
+
     def _above(self, level: float | np.uint64) -> float | int:
         """The smallest distance greater than the level, so that the level itself is found."""
         return float(np.nextafter(level, np.inf)) if self.is_float else int(level) + 1
@@ -272,8 +294,9 @@ class Search:
     def _tests(self, rows: np.ndarray, level: float | int) -> BitTests:
         """Tests chosen on random pairs of enemies."""
         rng = np.random.default_rng(0)
-        a = rng.choice(rows, _PAIRS)
-        b = rng.integers(len(self.columns), size=_PAIRS)
+        count = _sample_size(self.columns)
+        a = rng.choice(rows, count)
+        b = rng.integers(len(self.columns), size=count)
         enemies = self.row_labels[a] != self.column_labels[b]
         return choose_tests(self.rows[a[enemies]], self.columns[b[enemies]], level)
 
@@ -307,6 +330,42 @@ class Search:
                     points, high, low, self.columns, *bits, first, last, best, who
                 )
         self.best[rows], self.rest[rows], self.who[rows] = best, rest, who
+
+
+def bytes_needed(sets: Sequence[DataSet]) -> int:
+    """What the search takes beside the points themselves, estimated from above.
+
+    Args:
+        sets: one set, or rows and columns.
+    """
+    needed, largest = 0, sets[0].points
+    for points in (s.points for s in sets):
+        # Two temporary copies in 64 bits while values are moved to a grid, and the sorted points;
+        # a word of tests has a number a point for high and one for low, and 64 flags before that.
+        needed += points.size * (17 if points.dtype == np.uint8 else 32)
+        needed += len(points) * (16 * MOST_WORDS + 512)
+        largest = max(largest, points, key=lambda p: p.itemsize)
+    d, size, sample = largest.shape[1], largest.itemsize, _sample_size(largest)
+    studied = min(sample, STUDIED)
+    return needed + d * (2 * size * (sample + studied) + 16 * studied + 512) + 2**24
+
+
+def require_memory(sets: Sequence[DataSet], limit: int = MEMORY) -> None:
+    """Refuse sets whose search would need too much memory.
+
+    Raises:
+        DataError: with the estimate.
+    """
+    name = " and ".join(dict.fromkeys(s.name for s in sets))
+    count = " and ".join(str(len(s)) for s in sets)
+    what = f"finding the nearest enemies of {count} points in {sets[0].dimension} dimensions"
+    require_bytes(name, what, bytes_needed(sets), limit)
+
+
+def _sample_size(points: np.ndarray) -> int:
+    """How many pairs of points the tests are chosen on."""
+    fit = _SAMPLE // (points.shape[1] * points.itemsize)
+    return max(_FEWEST_PAIRS, min(_PAIRS, fit))
 
 
 def _spans(grid: Grid) -> list[int]:

@@ -23,6 +23,7 @@ from constructions.memorize_depth2 import dyadic
 from constructions.memorize_sqrt import vardi
 from constructions.robust import blocks, class_sum, running_maximum, shallow
 from constructions.separation import positive_separation
+from relucid.compilation import note_compilation
 from relucid.numbers import approximate
 from relucid.progress import Reporter
 from verifier.core.errors import DataError, ExportError
@@ -130,6 +131,7 @@ def run(request: Request, as_json: bool) -> None:
     started = time.monotonic()
     request.check_target()
     data = request.read()
+    note_compilation()
     built = request.build(data)
     file, claims = Written(), built.claims
     if request.out is not None:

@@ -84,8 +84,10 @@ def _measure(first: DataSet, second: DataSet, quick: bool, between: bool) -> Sep
     """The search, with its progress on stderr."""
     from constructions.separation import separation as measure
     from constructions.separation import separation_between
+    from relucid.compilation import note_compilation
     from relucid.progress import Reporter
 
+    note_compilation()
     with Reporter(1) as reporter:
         reporter.begin(first.name)
 

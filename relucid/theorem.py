@@ -17,6 +17,7 @@ from verifier.core.verdict import Unknown, Verdict, word
 
 #: One theorem = one entry: the module in ``constructions`` whose ``demonstrate()`` shows it.
 THEOREMS = {
+    "separation": "separation_theorem",
     "width-bound": "width_bound",
     "depth-two": "depth_two",
     "lipschitz-depth-two": "lipschitz_depth_two",

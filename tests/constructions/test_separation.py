@@ -1,5 +1,6 @@
 """Separation: every distance against exact arithmetic over all pairs, and what is refused."""
 
+import tracemalloc
 from fractions import Fraction
 
 import hypothesis.strategies as st
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from constructions import separation_search
 from constructions.dataset import DataSet, load_dataset
 from constructions.separation import positive_separation, separation, separation_between
-from constructions.separation_search import common_grid
+from constructions.separation_search import bytes_needed, common_grid
 from verifier.core.errors import DataError
 
 
@@ -40,7 +41,8 @@ def assert_right(found, data, other):
     """λ, the pair, and each nearest enemy with the promised choice among equals."""
     distances = all_distances(data, other)
     assert found.lam == min(distances.values())
-    assert distances[found.pair] == found.lam
+    closest = [pair for pair, d in distances.items() if d == found.lam]
+    assert found.pair == min(closest)
     assert found.labels == (data.labels[found.pair[0]], other.labels[found.pair[1]])
     if found.nearest is None:
         return
@@ -268,3 +270,32 @@ def test_integers_that_differ_by_more_than_63_bits_are_refused():
     high = make(np.array([[2**64 - 1]], np.uint64), [1])
     with pytest.raises(DataError, match="from -1 to 18446744073709551615 differ"):
         separation_between(low, high)
+
+
+# Memory ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float64])
+@pytest.mark.parametrize(("n", "d"), [(8, 50_000), (2000, 200), (10_000, 2)])
+def test_the_estimate_is_an_upper_bound(n, d, dtype):
+    rng = np.random.default_rng(0)
+    points = rng.integers(0, 200, (n, d)).astype(dtype)
+    if dtype is np.float64:
+        points += rng.random((n, 1)) * 2.0**-40
+    data = make(points, np.arange(n) % 3)
+    small = make(points[:4], np.arange(4) % 3)
+    separation(small)  # compiled, and loaded
+    tracemalloc.start()
+    separation(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= bytes_needed([data])
+
+
+def test_too_much_is_refused_with_the_estimate():
+    data = make(np.zeros((100, 1000), dtype=np.int16), np.arange(100) % 2)
+    words = r"data: finding .* 100 points in 1000 dimensions would need about 0\.\d GiB.* 0\.0 GiB"
+    with pytest.raises(DataError, match=words):
+        separation(data, memory=2**20)
+    with pytest.raises(DataError, match="of 100 and 100 points"):
+        separation_between(data, data, memory=2**20)
