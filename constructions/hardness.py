@@ -275,6 +275,27 @@ def scores(network: Network) -> Network:
     return Network((*hidden, final), name=network.name)
 
 
+def one_output(network: Network) -> Network:
+    """F of a network with the output F, or with the scores of −1 and +1 (F is their difference).
+
+    Raises:
+        CertificateError: another number of outputs, or a ReLU on one.
+    """
+    *hidden, last = network.layers
+    if network.n_outputs not in (1, 2) or last.relu.any():
+        raise CertificateError(
+            f"{network.name}: expected one output, or the scores of −1 and +1, without ReLU; got "
+            f"{network.n_outputs} outputs"
+        )
+    if network.n_outputs == 1:
+        return network
+    low, high = (fractions(row) for row in last.dense)
+    first, second = fractions(last.bias)
+    row = [b - a for a, b in zip(low, high, strict=True)]
+    final = exact_layer([row], [second - first], relu=False)
+    return Network((*hidden, final), name=network.name)
+
+
 def _require_edges(graph: Hypergraph) -> None:
     if not graph.edges:
         raise DataError(f"{graph.name}: no edges, so that all points would have one label")

@@ -37,7 +37,7 @@ class _Answer:
         word: yes, no or undecided.
         reason: how it is known, or why it is not.
         colours: a colouring, from 0, if there is one.
-        network: a network that is right on all balls, if there is one.
+        network: a network that is right on all balls (one from elsewhere: on the centres).
         margin: its smallest y F on the balls.
         contradictions: leaves of the proof that there is none, if that was asked for.
     """
@@ -74,6 +74,9 @@ def hardness(
         bool,
         typer.Option("--decide", help="Decide the balls themselves, without a look at the graph."),
     ] = False,
+    network: Annotated[
+        Path | None, typer.Option(help="Take the colouring out of this ONNX network instead.")
+    ] = None,
     timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for the answer.")] = 60.0,
     out_data: Annotated[
         Path | None, typer.Option(help="Write the centres with their labels to a .csv or .npz.")
@@ -91,6 +94,8 @@ def hardness(
         raise typer.BadParameter("--width goes with colouring; splitting is about width 2")
     if ratio is not None and problem is Problem.colouring:
         raise typer.BadParameter("--ratio goes with splitting; colouring has the radius 1")
+    if decide and network is not None:
+        raise typer.BadParameter("--decide and --network exclude each other")
     if decide and width not in (None, 2):
         raise typer.BadParameter("--decide handles width 2; leave out --width")
     if out_data is not None and out_data.suffix not in (".csv", ".npz"):
@@ -107,7 +112,10 @@ def hardness(
         if problem is Problem.colouring
         else SplittingProblem.of(shape, share)
     )
-    answer = (_decided if decide else _coloured)(reduction, time.monotonic() + timeout)
+    if network is not None:
+        answer = _extracted(reduction, network)
+    else:
+        answer = (_decided if decide else _coloured)(reduction, time.monotonic() + timeout)
     written = _write(reduction, answer, out_data, out_network)
     if json_output:
         print(json.dumps(_record(reduction, answer, written), indent=2, ensure_ascii=False))
@@ -149,6 +157,20 @@ def _decided(reduction: Reduction, end: float) -> _Answer:
         reason = f"a tree of cases with {found.leaves} contradictions, each one checked in integers"
         return _Answer("no", reason, contradictions=found.leaves)
     return _Answer("undecided", found.reason)
+
+
+def _extracted(reduction: Reduction, path: Path) -> _Answer:
+    """The colouring in a network from elsewhere, which is right on the centres."""
+    from constructions.hardness import one_output
+    from constructions.hardness_balls import margin
+    from verifier.io.onnx import load_model
+
+    network = one_output(load_model(path).network)
+    colours = reduction.colouring(network)
+    found = margin(reduction.problem, network)
+    where = "every ball" if found.value > 0 else "the centres, not shown on all balls"
+    reason = f"{path}, right on {where}, gives the colouring"
+    return _Answer("yes", reason, colours, network, found)
 
 
 def _write(
@@ -214,7 +236,7 @@ def _lines(reduction: Reduction, answer: _Answer, written: dict[str, str]) -> li
         lines.append(f"colouring  {colours}")
     if answer.margin is not None:
         relation = "" if answer.margin.exact else "at least "
-        lines.append(f"network    smallest |F| on the balls {relation}{answer.margin.value}")
+        lines.append(f"network    smallest y F on the balls {relation}{answer.margin.value}")
     return lines + [f"{kind:<10} written to {path}" for kind, path in written.items()]
 
 

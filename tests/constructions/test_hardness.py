@@ -13,6 +13,7 @@ from constructions.hardness import (
     SIGNS,
     ColouringProblem,
     SplittingProblem,
+    one_output,
     scores,
 )
 from constructions.hardness_balls import BallProblem, NormalForm, margin, require_solves
@@ -271,4 +272,14 @@ def test_the_exported_scores_are_those_of_the_network(tmp_path):
         x = reduction.problem.point(i)
         value = made.exact(x)[0]
         assert read.exact(x) == two.exact(x) == (-value, value)
+        assert one_output(read).exact(x) == (2 * value,)
+        assert one_output(made).exact(x) == (value,)
         assert (value > 0) == (y > 0)
+
+
+def test_other_outputs_are_refused():
+    for count, relu in ((3, False), (1, True), (2, True)):
+        hidden = exact_layer([[1, 1]], [0], relu=True)
+        last = exact_layer([[1]] * count, [0] * count, relu=relu)
+        with pytest.raises(CertificateError, match="expected one output"):
+            one_output(Network((hidden, last)))

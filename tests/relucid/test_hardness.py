@@ -1,14 +1,17 @@
 """``relucid hardness`` from the outside: answers, files that other commands read, refusals."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from command_line import assert_refused, relucid
+from command_line import assert_refused, relucid, write_model
 
 from constructions.dataset import load_dataset
+from constructions.exact_layer import exact_layer
 from constructions.graphs import load_graph
 from constructions.hardness import ColouringProblem
+from verifier.core.network import Network
 from verifier.io.onnx import load_model
 
 SQUARE = "p edge 4 4\ne 1 2\ne 2 3\ne 3 4\ne 4 1\n"
@@ -87,6 +90,43 @@ def test_certify_proves_the_exported_network_on_the_exported_balls(capsys, tmp_p
     assert [row["verdict"] for row in json.loads(found.out)] == ["proved"] * 8
 
 
+def test_a_network_from_elsewhere_gives_its_colouring(capsys, tmp_path):
+    model = tmp_path / "n.onnx"
+    relucid(capsys, "hardness", "petersen", "--decide", "--out-network", model)
+    result = relucid(capsys, "hardness", "petersen", "--network", model)
+    assert f"by         {model}, right on every ball, gives the colouring" in result.out
+    (colours,) = (
+        line.split()[1:] for line in result.out.splitlines() if line.startswith("colouring")
+    )
+    assert load_graph("petersen").monochromatic(colours) is None
+    # Of another graph: wrong at a centre, which is named; of another dimension.
+    refused = relucid(capsys, "hardness", "random-10-40-1", "--network", model)
+    assert_refused(refused, "wrong at point", "F = ")
+    assert_refused(relucid(capsys, "hardness", "moser", "--network", model), "expected 7 inputs")
+
+
+def test_a_network_may_be_right_on_the_centres_only(capsys, tmp_path):
+    # One output; a square in two colours, alternating, needs no more than one unit and a bit of C.
+    reduction = ColouringProblem.of(load_graph("cycle-4"))
+    k = reduction.scale
+    layers = (
+        exact_layer([[1, 0, 1, 0], [0, 1, 0, 1]], [0, 0], relu=True),
+        exact_layer([[-1, -1]], [k - Fraction(1, 4)], relu=False),
+    )
+    wrong = write_model(tmp_path / "wrong.onnx", Network(layers))
+    assert_refused(relucid(capsys, "hardness", "cycle-4", "--network", wrong), "wrong at point 4")
+    layers = (
+        exact_layer([[2, -1, 2, -1], [-1, 2, -1, 2]], [0, 0], relu=True),
+        exact_layer([[-1, -1]], [2 * k - Fraction(1, 4)], relu=False),
+    )
+    thin = write_model(tmp_path / "thin.onnx", Network(layers))
+    out = relucid(capsys, "hardness", "cycle-4", "--network", thin).out
+    assert "right on the centres, not shown on all balls" in out
+    record = json.loads(relucid(capsys, "hardness", "cycle-4", "--network", thin, "--json").out)
+    assert Fraction(record["margin"]) < 0
+    assert record["colouring"] == [1, 2, 1, 2]
+
+
 def test_a_network_that_does_not_exist_is_not_written(capsys, tmp_path):
     model = tmp_path / "n.onnx"
     result = relucid(capsys, "hardness", "complete-4", "--out-network", model)
@@ -114,6 +154,9 @@ def test_too_little_time_is_undecided(capsys, graph):
         (("fano", "--problem", "splitting", "--ratio", "half"), ("--ratio", "'half'")),
         (("fano", "--problem", "splitting", "--width", "2"), ("--width goes with colouring",)),
         (("fano", "--width", "3", "--decide"), ("--decide handles width 2",)),
+        (("fano", "--network", "n.onnx", "--decide"), ("exclude each other",)),
+        (("fano", "--network", "/nowhere/n.onnx"), ("/nowhere/n.onnx",)),
+        (("fano", "--network", "digits-mlp"), ("digits-mlp",)),
         (("fano", "--width", "9"), ("--width",)),
         (("fano", "--problem", "packing"), ("packing",)),
         (("fano", "--out-data", "d.txt"), (".csv or .npz", "d.txt")),
