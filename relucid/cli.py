@@ -19,6 +19,7 @@ from relucid.build import build
 from relucid.certify import certify
 from relucid.demo import demo
 from relucid.hardness import hardness
+from relucid.lipschitz import lipschitz
 from relucid.separation import separation
 from relucid.theorem import theorem
 from verifier.core.errors import RelucidError
@@ -57,6 +58,7 @@ app.command(rich_help_panel="Prove")(certify)
 app.command(rich_help_panel="Prove")(demo)
 app.command(rich_help_panel="Build")(build)
 app.command(rich_help_panel="Build")(hardness)
+app.command(rich_help_panel="Measure")(lipschitz)
 app.command(rich_help_panel="Measure")(separation)
 app.command(rich_help_panel="Teach")(theorem)
 
