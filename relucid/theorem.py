@@ -25,6 +25,7 @@ THEOREMS = {
     "memorization": "memorization",
     "bias": "bias",
     "np-hardness": "np_hardness",
+    "parameter-attack": "parameter_attack",
 }
 
 _WIDTH = 100
