@@ -15,6 +15,7 @@ from relucid import report
 from relucid.pictures import planes, png
 from relucid.progress import Reporter
 from relucid.runs import Ball, Options, Outcome, check_data, open_model, run_data, run_property
+from verifier.core.decision import Rule
 from verifier.core.errors import DataError, ExportError
 from verifier.core.files import write_atomic
 from verifier.core.verdict import Refuted
@@ -69,6 +70,7 @@ class Samples:
         index: the only point, or None.
         start: first point.
         limit: most points, or None.
+        rule: how to read the outputs, or None for what the model's file says.
     """
 
     data: str
@@ -79,6 +81,7 @@ class Samples:
     index: int | None
     start: int
     limit: int | None
+    rule: Rule | None = None
 
     def ball(self, data: DataSet) -> Ball:
         """The ball for this data set."""
@@ -149,13 +152,13 @@ def certify_data(model_name: str, samples: Samples, options: Options, targets: T
     model = open_model(model_name)
     data = load_dataset(samples.data, default_split="test")
     indices, ball = samples.indices(data), samples.ball(data)
-    check_data(model, data, indices)
+    classes = check_data(model, data, indices, samples.rule)
     if targets.picture is not None and planes(data.shape) is None:
         raise DataError(f"{data.name}: points of shape {data.shape} are no pictures")
     outcomes: list[Outcome] = []
     try:
         with Reporter(len(indices)) as reporter:
-            for outcome in run_data(model, data, indices, ball, options, reporter):
+            for outcome in run_data(model, data, indices, ball, options, reporter, classes):
                 outcomes.append(outcome)
     except KeyboardInterrupt:
         if outcomes and not targets.json:
@@ -233,9 +236,10 @@ def _write_picture(targets: Targets, outcomes: Sequence[Outcome], data: DataSet)
     if chosen is None or chosen.center is None or not isinstance(chosen.verdict, Refuted):
         print("note: nothing was refuted, so no picture was written", file=sys.stderr)
         return
+    broken = report.broken_by(chosen)
     titles = (
         f"sample {chosen.index}: {data.label_name(chosen.label or 0)}",
-        f"classified {data.label_name(report.broken_by(chosen))}",
+        "classified as none" if broken is None else f"classified {data.label_name(broken)}",
         "change",
     )
     write_atomic(targets.picture, png(chosen.center, chosen.verdict.witness.x, data.shape, titles))

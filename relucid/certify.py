@@ -38,6 +38,14 @@ class Center(StrEnum):
     exact = "exact"
 
 
+class Outputs(StrEnum):
+    """What is read from a model's outputs."""
+
+    argmax = "argmax"
+    label = "label"
+    sign = "sign"
+
+
 _PROPERTY = "One property"
 _DATA = "A data set"
 _SEARCH = "Search"
@@ -90,6 +98,15 @@ def certify(
             rich_help_panel=_DATA,
         ),
     ] = Center.float32,
+    outputs: Annotated[
+        Outputs | None,
+        typer.Option(
+            help="What the outputs mean: the largest one wins, one output is the label 1, 2, … of "
+            "the classes that occur, or the sign of one output tells the first from the second. "
+            "By default what the file says (relucid build writes it), else argmax.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     timeout: Annotated[
         float,
         typer.Option(
@@ -143,6 +160,7 @@ def certify(
     # Loading the engines takes half a second, which --help and a wrong option need not wait for.
     from relucid import certification
     from relucid.runs import Options
+    from verifier.core.decision import Rule
 
     options = Options(timeout, str(engine), str(solver), seed)
     targets = certification.Targets(out, counterexample, picture, json_output)
@@ -153,6 +171,7 @@ def certify(
             "--clip": clip,
             "--limit": limit,
             "--picture": picture,
+            "--outputs": outputs,
         }
         for name, value in given.items():
             if value is not None:
@@ -171,7 +190,8 @@ def certify(
     interval = None if clip is None else (rational(clip[0], "--clip"), rational(clip[1], "--clip"))
     if interval is not None and interval[0] > interval[1]:
         raise typer.BadParameter(f"--clip needs LOW <= HIGH, got {interval[0]} {interval[1]}")
+    rule = None if outputs is None else Rule(outputs)
     samples = certification.Samples(
-        data, radius, interval, not no_clip, center is Center.exact, index, start, limit
+        data, radius, interval, not no_clip, center is Center.exact, index, start, limit, rule
     )
     certification.certify_data(model, samples, options, targets)

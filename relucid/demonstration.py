@@ -130,6 +130,8 @@ def _example(runs: Sequence[_Run], data: DataSet) -> list[str]:
     if not isinstance(outcome.verdict, Refuted) or outcome.center is None:
         raise ValueError("a refuted sample has a witness and a center")
     witness, wrong = outcome.verdict.witness, report.broken_by(outcome)
+    if wrong is None:
+        raise ValueError("one of these models' outputs is always the largest")
     label = outcome.label or 0
     return [
         "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +14,11 @@ from typing import Any
 from relucid.numbers import approximate, nearest
 from relucid.pictures import text_grid
 from relucid.runs import NO_FLOAT32, Outcome
+from verifier.core.decision import Rule
 from verifier.core.verdict import Proved, Refuted, Unknown, Witness, word
+
+#: Longer tables show what is not proved.
+_MOST_LINES = 100
 
 _HEADS = ("index", "label", "verdict", "seconds", "evidence")
 
@@ -82,12 +87,23 @@ def _numeric(rows: Sequence[Sequence[str]], k: int) -> bool:
 
 
 def data_table(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line a sample."""
+    """A line a sample; of many samples only those that are not proved, and how many are left out.
+
+    ``--json`` and ``--out`` have all of them.
+    """
+    shown = list(outcomes)
+    if len(outcomes) > _MOST_LINES:
+        shown = [o for o in outcomes if not isinstance(o.verdict, Proved)][:_MOST_LINES]
     rows = [
         (str(o.index), str(o.label), word(o.verdict), f"{o.seconds:.2f}", evidence(o))
-        for o in outcomes
+        for o in shown
     ]
-    return table(rows, _HEADS)
+    lines = table(rows, _HEADS) if rows else []
+    left = Counter(word(o.verdict) for o in outcomes) - Counter(word(o.verdict) for o in shown)
+    if left:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
+        lines.append(f"{'and ' if rows else ''}{counts}: --out FILE writes a line for each")
+    return lines
 
 
 def evidence(outcome: Outcome) -> str:
@@ -116,22 +132,32 @@ def witness_text(outcome: Outcome) -> str:
         return f"witness{margin}; {replay_text(witness)}"
     if not outcome.correct and witness.x == outcome.center:
         return (
-            f"the sample itself is classified {outcome.predicted}{margin}; {replay_text(witness)}"
+            f"the sample itself is classified {class_text(outcome.predicted)}{margin}; "
+            f"{replay_text(witness)}"
         )
     (distance,) = _distances([witness], outcome.center)
     return (
-        f"witness at distance {approximate(distance, 4)}, classified {broken_by(outcome)}{margin}; "
+        f"witness at distance {approximate(distance, 4)}, classified "
+        f"{class_text(broken_by(outcome))}{margin}; "
         f"{replay_text(witness)}"
     )
 
 
-def broken_by(outcome: Outcome) -> int:
-    """The class that beats or ties with the label at the witness."""
-    if not isinstance(outcome.verdict, Refuted):
+def broken_by(outcome: Outcome) -> int | None:
+    """The class that beats or ties with the label at the witness; None if it means no class."""
+    if not isinstance(outcome.verdict, Refuted) or outcome.prop is None:
         raise ValueError("only a refuted instance has a witness")
-    witness = outcome.verdict.witness
+    witness, classes = outcome.verdict.witness, outcome.classes
+    if classes is not None and classes.decision.rule is not Rule.argmax:
+        return classes.chosen(witness.y)
     (constraint,) = outcome.prop.cases[witness.case].clauses[witness.clause]
-    return constraint.terms[0][0]
+    position = constraint.terms[0][0]
+    return position if classes is None else classes.label(position)
+
+
+def class_text(label: int | None) -> str:
+    """A class, or that there is none."""
+    return "as no class" if label is None else str(label)
 
 
 def _distances(witnesses: Sequence[Witness], center: Sequence[Fraction]) -> list[Fraction]:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from constructions.dataset import DataSet
+from relucid.ball_pass import Ball, prove_points
 from relucid.bundled import model_names, model_path
+from relucid.classes import Classes
 from relucid.progress import Reporter
+from verifier.core.decision import Rule
 from verifier.core.errors import DataError
 from verifier.core.property import Box, Property
 from verifier.core.verdict import Refuted, Verdict, Witness
 from verifier.io.onnx import Model, load_model
 from verifier.search.portfolio import certify
+from verifier.search.problem import Deadline
 from verifier.search.replay import replay
+
+__all__ = ["NO_FLOAT32", "Ball", "Options", "Outcome", "check_data", "open_model", "run_data"]
 
 NO_FLOAT32 = "no float32 point lies in the box, so onnxruntime cannot be asked"
 
@@ -39,40 +47,28 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Ball:
-    """Which box to put around a point.
-
-    Args:
-        eps: ℓ∞ radius.
-        clip: lowest and highest possible value of a coordinate, or None.
-        exact_center: the rational value of the data (p/255) instead of its nearest float32.
-    """
-
-    eps: Fraction
-    clip: tuple[Fraction, Fraction] | None = None
-    exact_center: bool = False
-
-
-@dataclass(frozen=True)
 class Outcome:
     """One instance with its verdict.
 
     Args:
         name: the property's file, or the data set and index.
-        prop: what was asked.
+        prop: what was asked; None if the answer is the first pass's, which asks all at once.
         verdict: the answer; a witness has its replay attached.
         seconds: wall-clock time of the search.
-        index, label, predicted, center: of the sample, for a data set.
+        index, label, predicted, center: of the sample, for a data set; predicted is None if the
+            outputs at the sample mean no class.
+        classes: what outputs mean, for a data set.
     """
 
     name: str
-    prop: Property
+    prop: Property | None
     verdict: Verdict
     seconds: float
     index: int | None = None
     label: int | None = None
     predicted: int | None = None
     center: tuple[Fraction, ...] | None = None
+    classes: Classes | None = None
 
     @property
     def correct(self) -> bool:
@@ -82,7 +78,7 @@ class Outcome:
     @property
     def margin(self) -> Fraction | None:
         """Of a refuted instance: the smallest slack of the violated clause, exactly (≥ 0)."""
-        if not isinstance(self.verdict, Refuted):
+        if not isinstance(self.verdict, Refuted) or self.prop is None:
             return None
         witness = self.verdict.witness
         values = witness.y + (witness.x if self.prop.mixes_inputs else ())
@@ -118,51 +114,115 @@ def run_property(
     return outcome
 
 
-def check_data(model: Model, data: DataSet, indices: Iterable[int]) -> None:
-    """Raise DataError unless the data set's points and labels fit the model."""
+def check_data(
+    model: Model, data: DataSet, indices: Iterable[int], rule: Rule | None = None
+) -> Classes:
+    """What the model's outputs mean on this data.
+
+    Args:
+        model: the model.
+        data: the data set.
+        indices: the points that are asked about.
+        rule: how to read the outputs; what the file says, or the largest one, by default.
+
+    Raises:
+        DataError: the data set's points and labels do not fit the model.
+        PropertyError: the outputs cannot be read like this.
+    """
     network = model.network
     if data.dimension != network.n_inputs:
         raise DataError(
             f"{data.name}: points have {data.dimension} coordinates {data.shape}, but the model "
             f"takes {network.n_inputs} inputs {network.input_shape}"
         )
+    classes = Classes.of(model, data, rule)
     for i in indices:
         if not 0 <= i < len(data):
             raise DataError(
                 f"{data.name}: no point {i}, the set has {len(data)} (0..{len(data) - 1})"
             )
-        if data.labels[i] >= network.n_outputs:
-            raise DataError(
-                f"{data.name}: label {data.labels[i]} of point {i} is not one of the model's "
-                f"{network.n_outputs} outputs"
-            )
+        classes.position(data, i)
+    return classes
 
 
 def run_data(
     model: Model,
     data: DataSet,
-    indices: Iterable[int],
+    indices: Sequence[int],
     ball: Ball,
     options: Options,
     reporter: Reporter,
+    classes: Classes | None = None,
 ) -> Iterator[Outcome]:
     """Decide robustness on the ball around each of the points, one after another.
 
-    A point that is itself misclassified (or tied) is refuted by itself, without a search.
+    The engines auto and interval begin with one interval pass over all balls at once. A point that
+    is itself misclassified (or tied) is refuted by itself, without a search.
+
+    Args:
+        model, data, indices: which points of which data set.
+        ball: the box around a point.
+        options: how to search.
+        reporter: told what is going on.
+        classes: what outputs mean, from ``check_data``.
 
     Raises:
-        DataError: a point that lies outside of the clip range.
+        DataError: a point that lies outside of the clip range, or does not fit the model.
     """
+    classes = check_data(model, data, indices) if classes is None else classes
+    passed: dict[int, Outcome] = {}
+    if options.engine in ("auto", "interval"):
+        reporter.begin("interval pass over all balls")
+        passed = _first_pass(model, data, indices, ball, options, classes)
     for i in indices:
         reporter.begin(f"sample {i}")
         started = time.monotonic()
-        outcome = _run_sample(model, data, i, ball, options, reporter)
+        if i in passed:
+            outcome = passed[i]
+        else:
+            outcome = _run_sample(model, data, i, ball, options, reporter, classes)
+            outcome = replace(outcome, seconds=time.monotonic() - started)
         reporter.finish(outcome.verdict)
-        yield replace(outcome, seconds=time.monotonic() - started)
+        yield outcome
+
+
+def _first_pass(
+    model: Model,
+    data: DataSet,
+    indices: Sequence[int],
+    ball: Ball,
+    options: Options,
+    classes: Classes,
+) -> dict[int, Outcome]:
+    """The balls that interval bounds prove, each with its share of the time."""
+    if model.tail is not None and classes.decision.rule is not Rule.argmax:
+        return {}  # every single property will be refused, with the reason
+    started = time.monotonic()
+    positions = np.array([classes.position(data, i) for i in indices])
+    deadline = Deadline(options.timeout * len(indices))
+    found = {
+        i: verdict
+        for i, verdict in prove_points(
+            model.network, classes.decision, data, indices, positions, ball, deadline
+        )
+        if verdict is not None
+    }
+    share = (time.monotonic() - started) / len(indices)
+    labels = {i: int(data.labels[i]) for i in found}
+    return {
+        i: Outcome(f"{data.name} {i}", None, verdict, share, i, labels[i], labels[i])
+        for i, verdict in found.items()
+    }
 
 
 def _run_sample(
-    model: Model, data: DataSet, i: int, ball: Ball, options: Options, reporter: Reporter
+    model: Model,
+    data: DataSet,
+    i: int,
+    ball: Ball,
+    options: Options,
+    reporter: Reporter,
+    classes: Classes,
 ) -> Outcome:
     """One sample; its time is filled in by the caller."""
     center = (
@@ -175,20 +235,19 @@ def _run_sample(
         )
     label = int(data.labels[i])
     name = f"{data.name} {i}"
-    prop = Property.robustness(
-        Box.ball(center, ball.eps, ball.clip), label, model.network.n_outputs, name
-    )
+    box = Box.ball(center, ball.eps, ball.clip)
+    prop = classes.property(box, classes.position(data, i), model.network.n_outputs, name)
     model.check_property(prop)
     outputs = model.network.exact(center)
-    predicted = max(range(len(outputs)), key=lambda k: outputs[k])
+    predicted = classes.chosen(outputs)
     where = prop.violation(center, outputs)
     if where is not None:
         verdict: Verdict = Refuted(_replayed(Witness(center, outputs, *where), prop, model))
     else:
         verdict = _search(model, prop, options, reporter)
     if where is not None and predicted == label:  # a tie
-        predicted = prop.cases[0].clauses[where[1]][0].terms[0][0]
-    return Outcome(name, prop, verdict, 0.0, i, label, predicted, center)
+        predicted = classes.label(prop.cases[0].clauses[where[1]][0].terms[0][0])
+    return Outcome(name, prop, verdict, 0.0, i, label, predicted, center, classes)
 
 
 def _search(model: Model, prop: Property, options: Options, reporter: Reporter) -> Verdict:

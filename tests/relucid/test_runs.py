@@ -8,12 +8,13 @@ from command_line import identity_network, write_model
 
 from constructions.dataset import DataSet, load_dataset
 from relucid import runs
+from relucid.ball_pass import boxes
 from relucid.bundled import model_path
 from relucid.progress import Reporter
 from relucid.runs import Ball, Options, check_data, open_model, run_data, run_property
 from verifier.core.errors import DataError, ModelError, PropertyError
 from verifier.core.property import Box, Property
-from verifier.core.verdict import Proved, Refuted, Unknown
+from verifier.core.verdict import Proved, Refuted, Unknown, word
 
 
 @pytest.fixture
@@ -26,12 +27,11 @@ def points(*rows, labels=None):
     return DataSet(np.array(rows), np.array(labels), (2,), max(labels) + 1, "d", Fraction(1, 16))
 
 
-def run(model, data, eps, **ball):
+def run(model, data, eps, engine="auto", **ball):
     with Reporter(len(data)) as reporter:
-        found = run_data(
-            model, data, range(len(data)), Ball(Fraction(eps), **ball), Options(20.0), reporter
-        )
-        return list(found)
+        options = Options(20.0, engine)
+        where = Ball(Fraction(eps), **ball)
+        return list(run_data(model, data, range(len(data)), where, options, reporter))
 
 
 def test_bundled_models_are_found_by_name_and_files_come_first(tmp_path, monkeypatch):
@@ -115,8 +115,36 @@ def test_a_property_that_does_not_fit_is_refused(model):
 
 def test_float32_and_exact_centers(model):
     data = DataSet(np.array([[3, 1]]), np.array([0]), (2,), 1, "d", Fraction(1, 10))
-    (exact,) = run(model, data, "0", exact_center=True)
-    (rounded,) = run(model, data, "0")
+    (exact,) = run(model, data, "0", "bab", exact_center=True)
+    (rounded,) = run(model, data, "0", "bab")
     assert exact.center == (Fraction(3, 10), Fraction(1, 10))
     assert rounded.center == tuple(Fraction(float(np.float32(v))) for v in (0.3, 0.1))
     assert isinstance(exact.verdict, Proved)
+
+
+def test_the_first_pass_proves_what_it_can_and_leaves_the_rest(model):
+    data = points([8, 2], [8, 7], [3, 8], labels=[0, 0, 0])
+    first, close, wrong = run(model, data, "1/8")
+    assert (word(first.verdict), first.predicted, first.correct) == ("proved", 0, True)
+    assert first.verdict.statistics["interval pass"] == 1
+    assert (word(close.verdict), word(wrong.verdict)) == ("refuted", "refuted")
+    alone = [word(o.verdict) for o in run(model, data, "1/8", "bab")]
+    assert alone == ["proved", "refuted", "refuted"]
+
+
+@pytest.mark.parametrize("exact_center", [True, False])
+@pytest.mark.parametrize("clip", [None, (Fraction(1, 16), Fraction(1, 2))])
+def test_boxes_are_the_outward_balls(clip, exact_center):
+    rows = [[1, 3], [8, 5], [0, 9]]
+    data = DataSet(np.array(rows), np.array([0, 1, 0]), (2,), 2, "d", Fraction(1, 10))
+    ball = Ball(Fraction(1, 30), clip, exact_center)
+    lower, upper, inside = boxes(data, np.array([2, 0, 1]), ball)
+    for k, i in enumerate((2, 0, 1)):
+        center = data.sample(i) if exact_center else data.float32(i).tolist()
+        if clip is not None and not all(clip[0] <= Fraction(v) <= clip[1] for v in center):
+            assert not inside[k]
+            continue
+        assert inside[k]
+        expected = Box.ball(center, ball.eps, clip).outward()
+        assert lower[k].tolist() == expected[0].tolist()
+        assert upper[k].tolist() == expected[1].tolist()
