@@ -147,6 +147,8 @@ def vardi(
     """
     if group is not None and group < 1:
         raise DataError(f"a group has at least 1 point, got {group}")
+    name = f"{data.name}: memorize-sqrt"
+    require_memory(name, len(data) * data.dimension // 2, memory)  # integers, 8 bytes, twice
     closest = positive_separation(data)
     points = grid_points(data)
     projection = project(points, fast=fast)
@@ -156,9 +158,10 @@ def vardi(
     schedule = Schedule.choose(n, d, m, max(keys))
     if group is not None:
         schedule = Schedule(n, d, m, schedule.key_bits, group)
-    # Dense rows of 11 columns, and the integers themselves.
+    # Dense rows of 11 columns with their integers, and all points' values of a few layers.
     words = 1 + schedule.code_bits // 256
-    require_memory(f"{data.name}: memorize-sqrt", (9 * d + 121 * schedule.depth) * words, memory)
+    needed = (9 * d + 121 * schedule.depth) * words + n * (d // 4 + 30 * words)
+    require_memory(name, needed, memory)
     order = projection.order
     chunks = [order[g : g + schedule.group] for g in range(0, n, schedule.group)]
     labels = [int(v) for v in points.ranks]
@@ -340,12 +343,13 @@ def _claims(
     )[points.ranks]
     wrong = int((2 * outputs != denominator * expected).any(axis=1).sum())
     excess = max(0, network.depth - rho - 4)
-    largest = max(*map(abs, projection.weights), abs(shift), m * m)
+    # The first layer compares z + shift with keys, in one bias.
+    largest = max(*map(abs, projection.weights), abs(shift) + (1 << rho), m * m)
     number_bits = max(schedule.code_bits, largest.bit_length())
     claims = [
         Claim.at_most("width", 11, network.width, _SOURCE),
         Claim.at_most("nonzeros", schedule.nonzeros, network.nonzeros, "9(d+1) + 60 + 36 a layer"),
-        Claim.at_most("bits", number_bits, bits, "Kρ + 1, or those of w, the shift and m²"),
+        Claim.at_most("bits", number_bits, bits, "Kρ + 1, or those of w, |shift| + 2^ρ, m²"),
         Claim.equal("points with other logits", 0, wrong, "every point, exactly"),
         Claim.true(
             "W b ≥ N log2 m",

@@ -78,8 +78,9 @@ def grid_points(data: DataSet) -> GridPoints:
         rows = flat.reshape(points.shape) * factor
     else:
         factor, denominator = data.scale.numerator, data.scale.denominator
-        rows = points.astype(object) * factor
-    if max(abs(int(rows.min())), abs(int(rows.max()))) < _MACHINE:
+        fits = max(abs(int(points.min())), abs(int(points.max()))) * factor < _MACHINE
+        rows = points.astype(np.int64 if fits else object) * factor
+    if rows.dtype == object and max(abs(int(rows.min())), abs(int(rows.max()))) < _MACHINE:
         rows = rows.astype(np.int64)
     return GridPoints(rows, denominator, ranks[index], labels, index)
 

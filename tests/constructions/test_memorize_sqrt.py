@@ -53,6 +53,13 @@ def test_every_point_has_its_label(data, group, fast):
     assert found.built.network.width <= 11
 
 
+def test_a_shift_with_more_bits_than_the_codes():
+    """Keys 0 and 3 of points at 5 and 8: the first layer has z − 5 − 3."""
+    found = vardi(DataSet(np.array([[5], [8]]), np.array([0, 1]), (1,), 2))
+    assert found.built.claims.hold
+    assert (found.schedule.code_bits, found.bits) == (3, 4)
+
+
 @pytest.mark.parametrize("n", [12, 64, 600])
 def test_sizes(n):
     found = vardi(random_set(n, 5, 10))
