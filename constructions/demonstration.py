@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from verifier.core.network import Network
 from verifier.core.property import Property
@@ -45,6 +46,25 @@ class Question:
             raise ValueError(f"question {self.claim!r} asks nothing")
 
 
+@dataclass(frozen=True, eq=False)
+class SlopeQuestion:
+    """What the theorem says about a network's ℓ∞ Lipschitz constant on all inputs.
+
+    As with ``Question``, the verifier is asked by ``relucid theorem``; another answer is an error.
+
+    Args:
+        claim: what is true then.
+        network: the network; its outputs count together.
+        constant: the constant, or the least that it can be.
+        least: which of the two.
+    """
+
+    claim: str
+    network: Network
+    constant: Fraction
+    least: bool = False
+
+
 @dataclass(frozen=True)
 class Demonstration:
     """A theorem on a concrete instance.
@@ -55,6 +75,7 @@ class Demonstration:
         shown: what was proved of the instance, and how; never empty.
         values: exact numbers by name, rationals as strings such as "29/70".
         questions: what the verifier is asked, and what the theorem says that it answers.
+        slopes: the same about Lipschitz constants.
     """
 
     statement: str
@@ -62,3 +83,4 @@ class Demonstration:
     shown: tuple[Shown, ...]
     values: dict[str, object] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()
+    slopes: tuple[SlopeQuestion, ...] = ()

@@ -24,7 +24,7 @@ from fractions import Fraction
 import numpy as np
 
 from constructions.assembly import Rows, layer, neuron, singles
-from constructions.claims import Claim, Claims, network_claims
+from constructions.claims import Claim, ClaimError, Claims, network_claims
 from constructions.construction import (
     MEMORY,
     Construction,
@@ -33,6 +33,8 @@ from constructions.construction import (
     require_memory,
 )
 from constructions.dataset import DataSet
+from constructions.demonstration import Demonstration, Shown, SlopeQuestion
+from constructions.robust import shallow
 from constructions.safe_rounding import Faces, sample_faces
 from constructions.separation import positive_separation
 from verifier.core.errors import DataError
@@ -262,4 +264,71 @@ def lipschitz_multiclass(
         dense_size(network),
         lipschitz=Fraction(1),
         open_radius=True,
+    )
+
+
+def _teaching_sets() -> tuple[DataSet, DataSet]:
+    """Four points of the plane in two classes, and three of them in three."""
+    points = np.array([[0, 0], [4, 1], [1, 5], [6, 6]])
+    two = DataSet(points, np.array([0, 1, 0, 1]), (2,), 2)
+    return two, DataSet(points[:3], np.arange(3), (2,), 3)
+
+
+def demonstrate() -> Demonstration:
+    """Slope 2/λ for two classes, 1 for three, and what a robust label costs instead."""
+    two, three = _teaching_sets()
+    binary, scores = lipschitz(two), lipschitz_multiclass(three)
+    lam, c, share = binary.separation, 2 / binary.separation, Fraction(99, 100)
+    values = [binary.network.exact(two.sample(i))[0] for i in range(len(two))]
+    signs = [Fraction(1 if binary.labels[1] == label else -1) for label in two.labels]
+    if values != signs or binary.lipschitz != c:
+        raise ClaimError(f"the values at the points are {values}, the slope {binary.lipschitz}")
+    for i in range(len(three)):
+        y = scores.network.exact(three.sample(i))
+        rest = max(v for k, v in enumerate(y) if scores.labels[k] != three.labels[i])
+        if scores.label(y) != three.labels[i] or max(y) != 0 or rest > -scores.separation:
+            raise ClaimError(f"the scores at point {i} are {y}")
+    label = shallow(two, share * lam / 2)
+    rise = 1 / (lam - 2 * label.radius)
+    return Demonstration(
+        "Two classes: F = max(−1, max over positive points of 1 − (2/λ)‖x − x_i‖∞) is −1 or +1 at "
+        "the points, has the right sign on every ball of radius below λ/2 around them, and the ℓ∞ "
+        "Lipschitz constant 2/λ, the least that any function with these values can have. Any "
+        "number of classes: minus the distances to the classes are 1-Lipschitz scores, of which "
+        "the right one is largest on every such ball.",
+        f"4 points of the plane in two classes, λ = {lam}, a network with "
+        f"{binary.network.n_relu} ReLUs of depth {binary.network.depth}; three points in three "
+        f"classes, with {scores.network.n_relu} ReLUs of depth {scores.network.depth}",
+        (
+            Shown(
+                f"F is −1 or +1 at the points, and its Lipschitz constant is {c} = 2/λ",
+                "at least that: the values at the points, evaluated exactly, differ by 2 at "
+                "distance λ; at most that: shift, absolute value and maximum have the constant 1",
+            ),
+            Shown(
+                "in three classes the score of a point's own class is 0, every other one at most "
+                f"−λ = {-scores.separation}",
+                "evaluated in rational arithmetic at every point",
+            ),
+        ),
+        {
+            "lambda": str(lam),
+            "slope": str(c),
+            "width": binary.network.width,
+            "depth": binary.network.depth,
+            "radius_of_the_label": str(label.radius),
+            "least_slope_of_the_label": str(rise),
+        },
+        slopes=(
+            SlopeQuestion("the binary network's constant is 2/λ", binary.network, c),
+            SlopeQuestion("the steepest of the three scores has 1", scores.network, Fraction(1)),
+            SlopeQuestion(
+                "certified radius per network: the label itself, constant on balls of radius "
+                f"{share}·λ/2, is robust but steep: it rises by 1 between two balls, and so has "
+                f"at least 1/(λ − 2μ) = {rise}",
+                label.network,
+                rise,
+                least=True,
+            ),
+        ),
     )

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from constructions.claims import ClaimError
-from constructions.demonstration import Demonstration, Question, Shown
+from constructions.demonstration import Demonstration, Question, Shown, SlopeQuestion
 from verifier.core.verdict import Unknown, Verdict, word
 
 #: One theorem = one entry: the module in ``constructions`` whose ``demonstrate()`` shows it.
@@ -20,6 +20,7 @@ THEOREMS = {
     "separation": "separation_theorem",
     "width-bound": "width_bound",
     "depth-two": "depth_two",
+    "lipschitz": "lipschitz",
     "lipschitz-depth-two": "lipschitz_depth_two",
     "game": "game",
     "memorization": "memorization",
@@ -44,6 +45,7 @@ def theorem(
     started = time.monotonic()
     shown: Demonstration = import_module(f"constructions.{THEOREMS[name]}").demonstrate()
     answers = tuple(ask(question) for question in shown.questions)
+    answers += tuple(ask_slope(question) for question in shown.slopes)
     shown = replace(shown, shown=shown.shown + answers)
     seconds = time.monotonic() - started
     if json_output:
@@ -73,6 +75,33 @@ def ask(question: Question) -> Shown:
     what = "the property" if count == 1 else f"each of {count} properties"
     how = ", by a point evaluated exactly" if question.refuted else ""
     return Shown(question.claim, f"the verifier, which knows no theorem: {what} {expected}{how}")
+
+
+def ask_slope(question: SlopeQuestion) -> Shown:
+    """Let the verifier find a Lipschitz constant, and check its evidence again.
+
+    Raises:
+        ClaimError: the constant is not the theorem's.
+    """
+    from verifier.search.lipschitz import lipschitz
+    from verifier.search.lipschitz_check import check_lipschitz
+    from verifier.search.problem import Deadline
+
+    found = lipschitz(question.network, deadline=Deadline(_LIMIT))
+    wanted = question.constant
+    if not (found.lower >= wanted if question.least else found.lower == wanted == found.upper):
+        least = "at least " if question.least else ""
+        raise ClaimError(
+            f"{question.claim}: the constant should be {least}{wanted}, the verifier "
+            f"finds it between {found.lower} and {found.upper}"
+        )
+    check_lipschitz(question.network, None, None, found)
+    value = f"exactly {found.lower}" if found.exact else f"at least {found.lower}"
+    return Shown(
+        question.claim,
+        f"the verifier, which knows no theorem: {value}, by the gradient at an exact point and a "
+        f"tree of {len(found.evidence.steps)} cells, checked again",
+    )
 
 
 def _words(verdict: Verdict) -> str:

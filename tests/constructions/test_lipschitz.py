@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 from small_sets import ball_points, distance, separation, small_sets
 
 from constructions.dataset import DataSet, load_dataset
-from constructions.lipschitz import lipschitz, lipschitz_multiclass
+from constructions.lipschitz import demonstrate, lipschitz, lipschitz_multiclass
+from constructions.lipschitz_depth_two import exact_lipschitz, plane_network, ramp_network
+from constructions.robust import shallow
 from verifier.core.errors import DataError
+from verifier.search.lipschitz import lipschitz as exact_search
+from verifier.search.lipschitz_evidence import Lipschitz
 
 bits = st.sampled_from([24, 53])
 seeds = st.integers(0, 2**32 - 1)
@@ -220,3 +224,64 @@ def test_the_closest_pair_keeps_its_labels(build):
     assert [claim.actual for claim in built.closest_claims(others).broken] == ["0", "2"]
     ties = [0] * built.network.n_outputs
     assert built.label([Fraction(v) for v in ties]) is None
+
+
+def exact(network, rows=None) -> Lipschitz:
+    """The exact computation, which knows nothing of the construction."""
+    found = exact_search(network, rows=rows)
+    assert found.exact
+    return found
+
+
+SMALL = DataSet(np.array([[0, 0], [4, 1], [1, 5], [6, 6]]), np.array([0, 1, 0, 1]), (2,), 2)
+
+
+def test_the_exact_constant_of_a_binary_network_is_its_claim():
+    built = lipschitz(SMALL)
+    assert exact(built.network).lower == built.lipschitz == Fraction(1, 2)
+
+
+@pytest.mark.parametrize("bits", [24, 53])
+def test_with_coordinates_of_all_bits_it_is_the_rounded_slope(bits):
+    rng = np.random.default_rng(4)
+    data = DataSet(rng.random((3, 2)), np.array([0, 1, 1]), (2,), 2)
+    built = lipschitz(data, bits=bits)
+    assert exact(built.network).lower == built.lipschitz > 2 / separation(data)
+
+
+def test_every_score_and_no_difference_beyond_two():
+    data = DataSet(SMALL.points, np.array([0, 1, 2, 0]), (2,), 3)
+    network = lipschitz_multiclass(data).network
+    for k in range(3):
+        assert exact(network, [[int(k == i) for i in range(3)]]).lower == 1
+    assert exact(network, [[1, -1, 0]]).lower == 2
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_in_other_dimensions_too(d):
+    data = DataSet(np.array([[0] * d, [4] + [1] * (d - 1)]), np.array([0, 1]), (d,), 2)
+    assert exact(lipschitz(data).network).lower == Fraction(1, 2)
+    assert exact(lipschitz_multiclass(data).network).lower == 1
+
+
+def test_the_label_of_a_robust_network_is_steep():
+    """Between two balls at distance λ − 2μ it rises by 1 (THEORY 1)."""
+    built = shallow(SMALL, Fraction(9, 5))
+    assert exact(built.network).lower >= 1 / (4 - 2 * Fraction(9, 5))
+
+
+def test_depth_two_needs_a_slope_that_grows_with_the_dimension():
+    """THEORY 6: 2d/(1 − 2μ) for the ramps, 2 for the exception in the plane."""
+    for d, mu in ((2, Fraction(1, 4)), (3, Fraction(2, 5))):
+        assert exact(ramp_network(d, mu)).lower == 2 * d / (1 - 2 * mu)
+    assert exact(plane_network()).lower == exact_lipschitz(plane_network()) == 2
+
+
+def test_the_demonstration_asks_for_what_it_claims():
+    shown = demonstrate()
+    assert shown.values["slope"] == "1/2"
+    assert [(q.constant, q.least) for q in shown.slopes] == [
+        (Fraction(1, 2), False),
+        (Fraction(1), False),
+        (Fraction(25), True),
+    ]

@@ -9,8 +9,8 @@ import pytest
 from command_line import assert_refused, identity_network, relucid
 
 from constructions.claims import ClaimError
-from constructions.demonstration import Question
-from relucid.theorem import THEOREMS, ask
+from constructions.demonstration import Question, SlopeQuestion
+from relucid.theorem import THEOREMS, ask, ask_slope
 from verifier.core.property import Box, Property
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,3 +101,13 @@ def test_another_verdict_than_the_theorems_is_an_error(properties, refuted, word
 def test_a_question_asks_something():
     with pytest.raises(ValueError, match="asks nothing"):
         Question("claim", identity_network(1), ())
+
+
+def test_a_slope_that_is_not_the_theorems_is_an_error():
+    network = identity_network()
+    claim = ask_slope(SlopeQuestion("steep", network, Fraction(1)))
+    assert "exactly 1" in claim.certificate
+    ask_slope(SlopeQuestion("steep", network, Fraction(1, 2), least=True))
+    for constant, least in ((Fraction(1, 2), False), (Fraction(2), False), (Fraction(2), True)):
+        with pytest.raises(ClaimError, match="between 1 and 1"):
+            ask_slope(SlopeQuestion("steep", network, constant, least))
