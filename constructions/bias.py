@@ -22,7 +22,7 @@ from constructions.bias_check import (
     check_bias_witness,
 )
 from constructions.bias_part import bias_values
-from constructions.bias_regions import Regions, decide_bias
+from constructions.bias_regions import Regions, constant_on, decide_bias
 from constructions.bias_safety import (
     approximate_rate,
     attack_rate,
@@ -90,10 +90,8 @@ def _points(values: dict[str, object]) -> Shown:
     # A ramp takes at most the middle third of its interval; below this radius none is reached.
     radius = Fraction(projection.smallest_gap, 3 * projection.norm) * Fraction(99, 100)
     for i in range(len(data)):
-        found = list(Regions(network, Box.ball(data.sample(i), radius)))
-        require(len(found) == 1 and not found[0].outputs.slope.any(), f"J_C = 0 on the ball of {i}")
-        wanted = one_hot(int(data.labels[i]), 2)
-        require(tuple(found[0].outputs.constant) == wanted, f"B_C = e_y on the ball of {i}")
+        found = constant_on(network, Box.ball(data.sample(i), radius))
+        require(found == one_hot(int(data.labels[i]), 2), f"B_C = C = e_y on the ball of {i}")
     values["points"] = {"width": network.width, "radius": str(radius)}
     return Shown(
         f"a network of depth 2 and width {network.width} ≤ 2(N − 1) has B_C = C = e_y and J_C = 0 "

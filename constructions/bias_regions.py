@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 from flint import fmpq
@@ -186,6 +187,15 @@ def decide_bias(
     if margin is None:
         raise ArithmeticError("a box has no pattern at all")
     return BiasProof(strong, dict(regions.cuts), count, margin)
+
+
+def constant_on(network: Network, box: Box) -> Vector | None:
+    """The outputs, if the box has only one activation pattern and they are constant there."""
+    found = Regions(network, box)
+    regions = list(islice(found, 2))
+    if len(regions) > 1 or regions[0].outputs.slope.any():
+        return None
+    return tuple(regions[0].outputs.constant)
 
 
 def _fmpq(value: Fraction) -> fmpq:

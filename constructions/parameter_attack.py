@@ -18,6 +18,7 @@ from math import floor
 
 import numpy as np
 
+from constructions.bias_regions import constant_on
 from constructions.dataset import DataSet
 from constructions.demonstration import Demonstration, Question, Shown
 from constructions.exact_layer import exact_layer
@@ -141,6 +142,9 @@ def _tolerance(
     network: Network, boxes: list[Box], tolerance: Fraction, values: dict[str, object]
 ) -> Shown:
     """T10.0: the staircase has margin 1 on the balls."""
+    for box in boxes:
+        outputs = constant_on(network, box)
+        require(outputs is not None and sorted(outputs) == [0, 1], "one-hot on every ball")
     found = sensitivity(network, boxes)
     require(2 * found.change(tolerance) < 1, "the change stays below half the margin")
     tiny = Fraction(1, 1024)
@@ -151,7 +155,8 @@ def _tolerance(
         f"no parameter attack of size {tolerance} on the staircase exists, on any of the 4 balls; "
         f"beside idle units one of size {tiny} needs more than {floor(needed)} of them",
         f"|ΔF_l| ≤ δ[(dX+1)‖V_l‖₁ + nH + 1] + nδ²(dX+1) = {found.change(tolerance)} < 1/2, half "
-        "its margin of 1; P idle units add at most Pδ²(dX+1)",
+        "its margin, as it is constant and one-hot on every ball; P idle units add at most "
+        "Pδ²(dX+1)",
     )
 
 

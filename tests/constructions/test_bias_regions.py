@@ -10,7 +10,7 @@ from strategies import generators, random_box, random_network, random_point
 
 from constructions.bias_check import BiasProof, check_bias_proof, check_bias_witness
 from constructions.bias_part import bias_values, consistent, signs_at
-from constructions.bias_regions import Regions, decide_bias
+from constructions.bias_regions import Regions, constant_on, decide_bias
 from constructions.exact_layer import exact_layer
 from verifier.core.errors import NetworkError, PropertyError
 from verifier.core.network import Network
@@ -69,6 +69,15 @@ def test_every_value_at_a_sample_belongs_to_a_region(rng):
         assert bias_values(network, random_point(rng, box)) <= betas
     inner = {region.pattern for region in Regions(network, box, strong=False)}
     assert inner <= {region.pattern for region in found}
+
+
+def test_constant_on_a_box():
+    step = Network(
+        (exact_layer([[1]], [-1], relu=True), exact_layer([[2], [0]], [5, 1], relu=False))
+    )
+    assert constant_on(step, Box((Fraction(0),), (Fraction(99, 100),))) == (5, 1)
+    assert constant_on(step, Box((Fraction(0),), (Fraction(1),))) is None
+    assert constant_on(step, Box((Fraction(2),), (Fraction(3),))) is None
 
 
 def test_the_number_of_prefixes_is_limited():
