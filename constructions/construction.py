@@ -13,6 +13,7 @@ from constructions.dataset import DataSet
 from constructions.memory import MEMORY as MEMORY
 from constructions.memory import require_bytes
 from constructions.separation import Separation
+from verifier.core.decision import Decision, Rule
 from verifier.core.errors import DataError
 from verifier.core.network import Network
 
@@ -74,6 +75,24 @@ class Construction:
             return self.labels[value > 0] if value else None
         known = value.denominator == 1 and 1 <= value <= len(self.labels)
         return self.labels[int(value) - 1] if known else None
+
+    def decision(self, data: DataSet) -> Decision | None:
+        """How the outputs mean a class, as the verifier reads them and files say it.
+
+        Args:
+            data: the set that the network was built from.
+
+        Returns:
+            None if labels are not 1..m, or two classes have one name.
+        """
+        names = tuple(data.label_name(label) for label in self.labels)
+        if len(set(names)) < len(names):
+            return None
+        if self.network.n_outputs > 1:
+            return Decision(Rule.argmax, names)
+        if self.lipschitz is not None:
+            return Decision(Rule.sign, names)
+        return Decision(Rule.label, names) if self.label_step == 1 else None
 
     def closest_claims(self, data: DataSet) -> Claims:
         """The labels where it is hardest, exactly: where the closest two balls nearly touch.

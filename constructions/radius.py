@@ -26,6 +26,16 @@ class RadiusError(DataError):
         self.midpoint, self.pair = midpoint, pair
 
 
+def _shown(
+    first: tuple[Fraction, ...], second: tuple[Fraction, ...], point: tuple[Fraction, ...]
+) -> str:
+    """The midpoint, or of a long one the coordinate in which the two samples differ most."""
+    if len(point) <= _SHOWN:
+        return f" ({', '.join(str(v) for v in point)})"
+    k = max(range(len(point)), key=lambda j: abs(first[j] - second[j]))
+    return f" ({point[k]} at coordinate {k}, between {first[k]} and {second[k]})"
+
+
 def require_radius(data: DataSet, radius: Fraction, closest: Separation) -> None:
     """Refuse a radius that no network can have.
 
@@ -40,7 +50,7 @@ def require_radius(data: DataSet, radius: Fraction, closest: Separation) -> None
         return
     i, j = closest.pair
     point = midpoint(data.sample(i), data.sample(j))
-    shown = f" ({', '.join(str(v) for v in point)})" if len(point) <= _SHOWN else ""
+    shown = _shown(data.sample(i), data.sample(j), point)
     raise RadiusError(
         f"{data.name}: radius {radius} is not below λ/2 = {half}: the midpoint{shown} of points "
         f"{i} (label {data.label_name(int(data.labels[i]))}) and "

@@ -60,6 +60,14 @@ def build(
         typer.Option(min=1, help="blocks only: no layer wider than this; as many samples a layer."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many points.")] = None,
+    prove: Annotated[
+        bool | None,
+        typer.Option(
+            "--prove/--no-prove",
+            help="Let the verifier prove the ball around every point, by one interval pass "
+            "(by default if that takes seconds).",
+        ),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Build a network, write it, read it back, and check what its theorem promises.
@@ -93,5 +101,5 @@ def build(
     # Loading the compiled search takes a second, which --help need not wait for.
     from relucid import building
 
-    request = building.Request(str(construction), data, out, share, radius, width, limit)
+    request = building.Request(str(construction), data, out, share, radius, width, limit, prove)
     building.run(request, json_output)

@@ -21,11 +21,15 @@ from constructions.exact_evaluation import largest_bits
 from constructions.lipschitz import lipschitz, lipschitz_multiclass
 from constructions.memorize_depth2 import dyadic
 from constructions.memorize_sqrt import vardi
+from constructions.radius import RadiusError
 from constructions.robust import blocks, class_sum, running_maximum, shallow
 from constructions.separation import positive_separation
 from relucid.compilation import note_compilation
 from relucid.numbers import approximate
+from relucid.pictures import text_grid
 from relucid.progress import Reporter
+from relucid.proving import BallProof, is_cheap, prove
+from verifier.core.decision import Decision
 from verifier.core.errors import DataError, ExportError
 from verifier.core.network import Network
 from verifier.io.gemm_chain import read_gemm_chain
@@ -58,6 +62,7 @@ class Request:
         radius: the radius itself, or None.
         width: widest layer of ``blocks``, or None.
         limit: only the first so many points, or None.
+        prove: whether the verifier proves all balls; None: if that takes seconds.
     """
 
     construction: str
@@ -67,6 +72,7 @@ class Request:
     radius: Fraction | None
     width: int | None
     limit: int | None
+    prove: bool | None = None
 
     def check_target(self) -> None:
         """Find out before the work, not after it, that the network has no place to go.
@@ -132,22 +138,61 @@ def run(request: Request, as_json: bool) -> None:
     request.check_target()
     data = request.read()
     note_compilation()
-    built = request.build(data)
+    try:
+        built = request.build(data)
+    except RadiusError as problem:
+        print("\n".join(midpoint_lines(data, problem)), file=sys.stderr, end="")
+        raise
     file, claims = Written(), built.claims
     if request.out is not None:
-        file = write(built, request.out)
+        file = write(built, request.out, built.decision(data))
     if file.path is not None:
         claims += read_back(built.network, file.path)
     claims += built.closest_claims(data)
+    proof = _proof(request, built, data)
+    if proof is not None:
+        claims += proof.claims(built.network.name)
     claims.check()
     seconds = time.monotonic() - started
     if as_json:
-        print(json.dumps(record(request, data, built, claims, file, seconds), indent=2))
+        answer = record(request, data, built, claims, file, seconds)
+        answer["balls"] = None if proof is None else proof.record()
+        print(json.dumps(answer, indent=2))
     else:
         print("\n".join([*summary(request, data, built, file), "", *claims.table()]))
         print(f"built and checked in {seconds:.1f} s", file=sys.stderr)
     if file.refusal is not None:
         raise file.refusal
+
+
+def _proof(request: Request, built: Construction, data: DataSet) -> BallProof | None:
+    """The verifier's proof of all balls, or a note on stderr why it is not complete."""
+    if request.prove is False:
+        return None
+    if request.prove is None and not is_cheap(built, data):
+        print("note: --prove lets the verifier prove all balls", file=sys.stderr)
+        return None
+    with Reporter(1) as reporter:
+        reporter.begin(f"{data.name}: proof")
+        proof = prove(built, data, reporter)
+    if proof is None:
+        print("note: the verifier does not read such outputs or numbers", file=sys.stderr)
+    elif proof.proved < proof.points:
+        print(
+            f"note: the interval pass proves {proof.proved} of {proof.points} balls; "
+            "relucid certify decides the others",
+            file=sys.stderr,
+        )
+    return proof
+
+
+def midpoint_lines(data: DataSet, problem: RadiusError) -> list[str]:
+    """The point that lies in both balls, as a picture between the two samples if they are some."""
+    i, j = problem.pair
+    first, second = data.sample(i), data.sample(j)
+    left = text_grid(first, problem.midpoint, data.shape, (f"point {i}", "midpoint", "change"))
+    right = text_grid(second, problem.midpoint, data.shape, (f"point {j}", "midpoint", "change"))
+    return [*left, "", *right, ""] if left else []
 
 
 @dataclass(frozen=True)
@@ -179,7 +224,7 @@ class Written:
         )
 
 
-def write(built: Construction, path: Path) -> Written:
+def write(built: Construction, path: Path, decision: Decision | None = None) -> Written:
     """Write the network, if an ONNX file holds its numbers.
 
     Exact numbers that no float holds are no reason to keep the rest of the answer back.
@@ -194,7 +239,7 @@ def write(built: Construction, path: Path) -> Written:
             f"{size / 2**30:.1f} GiB, an ONNX file holds less than 2 GiB"
         )
     try:
-        return Written(path, export_onnx(built.network, path))
+        return Written(path, export_onnx(built.network, path, decision=decision))
     except ExportError as problem:
         if built.network.is_float:
             raise

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from command_line import assert_refused, relucid
 
+from relucid import proving
 from relucid.building import read_back
 from verifier.core.network import Layer, Network
 from verifier.io.onnx import load_model
@@ -167,6 +168,53 @@ def test_blocks_need_a_width(capsys, tmp_path, data):
     assert_refused(relucid(capsys, "build", "blocks", data, "--out", out), "needs it")
     narrow = relucid(capsys, "build", "blocks", data, "--out", out, "--width", "7")
     assert_refused(narrow, "3d + 2 = 8")
+
+
+@pytest.mark.parametrize("name", CONSTRUCTIONS)
+def test_the_verifier_proves_every_ball(capsys, tmp_path, data, name):
+    answer = json.loads(build(capsys, data, name, tmp_path / "n.onnx", "--json").out)
+    if name.startswith("memorize"):  # integers that no float holds, sums that cancel
+        proved = answer["balls"] is not None and answer["balls"]["proved"] == 5
+        assert proved == any(c["name"] == "balls proved" for c in answer["claims"])
+        return
+    assert (answer["balls"]["proved"], answer["balls"]["points"]) == (5, 5)
+    share = Fraction(1) if answer["radius_attained"] else Fraction(999, 1000)
+    assert Fraction(answer["balls"]["radius"]) == share * Fraction(answer["radius"])
+    (claim,) = [c for c in answer["claims"] if c["name"] == "balls proved"]
+    assert (claim["expected"], claim["actual"], claim["holds"]) == (5, 5, True)
+    certified = relucid(
+        capsys, "certify", tmp_path / "n.onnx", "--data", data, "--json",
+        "--eps", answer["balls"]["radius"], "--center", "exact",
+    )  # fmt: skip
+    assert {r["verdict"] for r in json.loads(certified.out)} == {"proved"}
+
+
+def test_no_proof_unless_it_is_wanted(capsys, tmp_path, data, monkeypatch):
+    out = tmp_path / "n.onnx"
+    assert "balls proved" not in build(capsys, data, "shallow", out, "--no-prove").out
+    monkeypatch.setattr(proving, "CHEAP", 0)
+    result = build(capsys, data, "shallow", out)
+    assert "balls proved" not in result.out
+    assert "--prove" in result.err
+    assert "balls proved" in build(capsys, data, "shallow", out, "--prove").out
+
+
+def test_what_the_pass_does_not_prove_is_no_claim():
+    assert len(proving.BallProof(Fraction(1), 4, 5, 0).claims("n")) == 0
+    (claim,) = proving.BallProof(Fraction(1), 5, 5, 7).claims("n")
+    assert "7 max rules" in claim.source
+
+
+def test_the_midpoint_of_pictures_is_shown(capsys, tmp_path):
+    result = relucid(
+        capsys, "build", "shallow", "digits", "--limit", "50", "--mu", "1/2",
+        "--out", tmp_path / "n.onnx",
+    )  # fmt: skip
+    assert result.status == 2
+    assert "midpoint" in result.err.splitlines()[0]
+    last = result.err.splitlines()[-1]
+    assert last.startswith("relucid: digits: radius 1/2 is not below λ/2")
+    assert "at coordinate" in last
 
 
 def test_no_place_to_write(capsys, tmp_path, data):
