@@ -190,6 +190,7 @@ def test_a_network_without_relu():
     assert lipschitz(network).lower == 7
     assert lipschitz(network, rows=[[1, 0]]).lower == 3
     assert lipschitz(network, rows=[[1, -1]]).lower == 8
+    assert lipschitz(network, rows=[[0.5, Fraction(1, 3)]]).lower == Fraction(11, 6)
 
 
 def test_huge_weights_stay_exact():

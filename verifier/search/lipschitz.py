@@ -63,7 +63,7 @@ def lipschitz(
     Args:
         network: any network.
         box: where; None for all of R^d. Coordinates of width 0 count as constants.
-        rows: (K, n_outputs) integers; every output by default. The largest of the K constants is
+        rows: (K, n_outputs) numbers; every output by default. The largest of the K constants is
             the ℓ∞ Lipschitz constant of rows · F.
         deadline: when to stop; none by default. The first bounds are always computed.
         seed: of the points that are tried for the lower bound.
@@ -130,7 +130,7 @@ class _Search:
         self.domain, self.deadline, self.progress = domain, deadline, progress
         self.slopes, self.directions = Slopes(network, rows), Directions(domain.n)
         self.rows = rows
-        self.known = known_phases(network, domain.box)
+        self.known = known_phases(network, domain.box, lambda: deadline.passed)
         self.ranges = backward_ranges(self.slopes, self.known)
         self.ahead = aheads(self.slopes, self.known, self.ranges)
         self.best: Attained | None = None
@@ -217,6 +217,8 @@ class _Search:
             if cell.level.layer + 1 == len(self.slopes.layers):
                 self._finish(cell)
                 return True
+            if self.deadline.passed:
+                return False
             cell = self._advance(cell)
             if cell.bound <= self.lower:
                 self._push(cell)

@@ -8,7 +8,7 @@ rational interval arithmetic, except where a float64 result is widened by its ow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -29,12 +29,15 @@ from verifier.search.lipschitz_evidence import ACTIVE, INACTIVE, OPEN, Attained
 _ZERO = fmpq(0)
 
 
-def known_phases(network: Network, box: Box | None) -> list[np.ndarray]:
+def known_phases(
+    network: Network, box: Box | None, stop: Callable[[], bool] = lambda: False
+) -> list[np.ndarray]:
     """Per layer the phases that no point of the domain contradicts, as far as bounds tell.
 
     Args:
         network: any network.
         box: the domain; None for all of R^d.
+        stop: asked between steps; bounds not tightened by then stay as they are.
     """
     bounds: list[Bounds] | None = None
     if box is not None and network.is_float:
@@ -42,7 +45,7 @@ def known_phases(network: Network, box: Box | None) -> list[np.ndarray]:
         with np.errstate(all="ignore"):
             bounds = interval_bounds(network, lower, upper)
             if all(np.isfinite(end).all() for pair in bounds for end in pair):
-                bounds = root_bounds(network, lower, upper, bounds=bounds)[1]
+                bounds = root_bounds(network, lower, upper, bounds=bounds, stop=stop)[1]
     out, nonnegative = [], np.zeros(network.n_inputs, dtype=bool)
     for k, layer in enumerate(network.layers):
         phases = np.where(layer.relu, OPEN, ACTIVE).astype(np.int8)
@@ -65,13 +68,13 @@ class Slopes:
 
     Args:
         network: the network.
-        rows: (K, n_outputs) integers: the K functions rows · F whose slopes count.
+        rows: (K, n_outputs) exact numbers: the K functions rows · F whose slopes count.
     """
 
     def __init__(self, network: Network, rows: np.ndarray) -> None:
         self.network = network
         self.layers = [exact_layer(layer) for layer in network.layers]
-        entries = [fmpq(int(v)) for v in rows.ravel()]
+        entries = [fmpq(*v.as_integer_ratio()) for v in rows.ravel()]
         self.rows = fmpq_mat(len(rows), rows.shape[1], entries)
         self.relu = [layer.relu for layer in network.layers]
 
