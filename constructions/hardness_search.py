@@ -11,6 +11,7 @@ arithmetic from the inequalities that it names, and its functions are rounded an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -101,6 +102,7 @@ class FaceSearch:
         self.leaves: list[Leaf] = []
         self.cores: list[_Core] = []
         self.habit: dict[int, int] = {}
+        self.conflicts: Counter[int] = Counter()
         for ball in range(len(problem)):
             self.add(Place(ball, tuple(map(Fraction, problem.point(ball)))))
 
@@ -222,7 +224,11 @@ class FaceSearch:
         missed = [i for i in range(len(self.items)) if i not in chosen and excess[i].max() <= _TINY]
         if missed:
             _, blocked = self._consequences(chosen)
-            return min(missed, key=lambda i: -sum((i, f) in blocked for f in _FACE_NUMBERS))
+            # Fewest faces left, then most contradictions so far: where the search ends soonest.
+            return max(
+                missed,
+                key=lambda i: (sum((i, f) in blocked for f in _FACE_NUMBERS), self.conflicts[i]),
+            )
         functions = self._rounded(vector)
         if functions is not None:
             return functions
@@ -335,6 +341,7 @@ class FaceSearch:
             (self.item_of[place], face) for place, face, _ in leaf.terms if place in self.item_of
         )
         core = _Core(len(self.leaves), needs)
+        self.conflicts.update({item for item, _ in needs})
         self.leaves.append(leaf)
         self.cores.append(core)
         return core
