@@ -29,13 +29,14 @@ class BiasProof:
         cuts: for a prefix of a pattern that no point of the box has, weights ≥ 0, one a bit, on
             the inequalities ±u_i(x) ≥ 0 that it stands for; their sum is negative on the box.
         regions: the number of patterns that are left.
-        margin: the smallest β_y − β_k among them, > 0.
+        margin: the smallest β_y − β_k among them, > 0; None if there are none, that is if every
+            point of the box lies on a kink and the proof is a weak one.
     """
 
     strong: bool
     cuts: Mapping[Pattern, Vector]
     regions: int
-    margin: Fraction
+    margin: Fraction | None
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,12 @@ def check_bias_proof(network: Network, box: Box, label: int, proof: BiasProof) -
             margins.append(min(beta[label] - v for k, v in enumerate(beta) if k != label))
         else:
             stack += [(*prefix, False), (*prefix, True)]
-    if not margins or min(margins) <= 0:
+    smallest = min(margins, default=None)
+    if smallest is not None and smallest <= 0:
         raise CertificateError("a pattern that was not excluded has another label")
-    if min(margins) != proof.margin or len(margins) != proof.regions:
+    if (smallest, len(margins)) != (proof.margin, proof.regions):
         raise CertificateError(
-            f"{len(margins)} patterns with margin {min(margins)}, not {proof.regions} with "
+            f"{len(margins)} patterns with margin {smallest}, not {proof.regions} with "
             f"{proof.margin}"
         )
 

@@ -184,8 +184,6 @@ def decide_bias(
         if lead <= 0:
             return BiasWitness(strong, region.x, region.pattern, other)
         count, margin = count + 1, lead if margin is None else min(margin, lead)
-    if margin is None:
-        raise ArithmeticError("a box has no pattern at all")
     return BiasProof(strong, dict(regions.cuts), count, margin)
 
 

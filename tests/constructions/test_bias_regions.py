@@ -71,6 +71,19 @@ def test_every_value_at_a_sample_belongs_to_a_region(rng):
     assert inner <= {region.pattern for region in found}
 
 
+def test_a_point_on_a_kink_is_weakly_right_whatever_the_label():
+    last = exact_layer([[1], [0]], [0, 0], relu=False)
+    step = Network((exact_layer([[1]], [-1], relu=True), last))
+    point = Box.ball((1,), 0)
+    for label in (0, 1):
+        weak = decide_bias(step, point, label, strong=False)
+        assert isinstance(weak, BiasProof)
+        assert (weak.regions, weak.margin) == (0, None)
+        check_bias_proof(step, point, label, weak)
+        assert not wrong_somewhere(step, point, label, strong=False)
+        assert not isinstance(decide_bias(step, point, label), BiasProof)
+
+
 def test_constant_on_a_box():
     step = Network(
         (exact_layer([[1]], [-1], relu=True), exact_layer([[2], [0]], [5, 1], relu=False))
