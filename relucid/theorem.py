@@ -18,6 +18,7 @@ from verifier.core.verdict import Unknown, Verdict, word
 #: One theorem = one entry: the module in ``constructions`` whose ``demonstrate()`` shows it.
 THEOREMS = {
     "separation": "separation_theorem",
+    "optimal-robust": "optimal_robust",
     "width-bound": "width_bound",
     "depth-two": "depth_two",
     "lipschitz": "lipschitz",
