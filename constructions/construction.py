@@ -128,8 +128,9 @@ def ranked_labels(data: DataSet) -> tuple[np.ndarray, tuple[int, ...]]:
     present, ranks = np.unique(data.labels, return_inverse=True)
     if len(present) < 2:
         raise DataError(
-            f"{data.name}: all {len(data)} points have the label {present[0]}; "
-            "a separation bound needs points of at least two classes"
+            f"{data.name}: all {len(data)} points have the label "
+            f"{data.label_name(int(present[0]))}; a separation bound needs points of at least two "
+            "classes"
         )
     return ranks.reshape(-1) + 1, tuple(int(label) for label in present)
 

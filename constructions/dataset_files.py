@@ -11,8 +11,8 @@ Unsigned bytes mean p/255 unless an array ``scale`` of two integers (numerator, 
 otherwise; other integers mean themselves, floats too.
 
 CSV: a point a line. With a header line, the column called label, class, target or y (any case) is
-the label; without one, the last column. Labels are integers from 0, or words, which are numbered in
-sorted order. Decimals with up to 12 places are kept exactly.
+the label; without one, the last column. Labels are integers from 0; words, and other integers, are
+numbered in sorted order. Decimals with up to 12 places are kept exactly.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from constructions.dataset import DataSet
+from constructions.dataset import MAX_CLASSES, DataSet
 from verifier.core.errors import DataError
 from verifier.core.files import read_bytes
 
@@ -366,20 +366,27 @@ def _number(path: Path, line: int, column: int, cell: str) -> Decimal:
 
 
 def _labels(path: Path, lines: list[int], words: list[str]) -> tuple[list[int], tuple[str, ...]]:
-    """Labels as integers, with their names if they are words."""
-    integers = [re.fullmatch(r"\d{1,9}", word, re.ASCII) is not None for word in words]
+    """Labels as integers from 0, with their names if they are something else."""
+    integers = [re.fullmatch(r"[+-]?\d{1,18}", word, re.ASCII) is not None for word in words]
     if all(integers):
-        return [int(word) for word in words], ()
+        return _classes([int(word) for word in words])
     numeric = [_is_number(word) or not word for word in words]
     if any(numeric):
         k = integers.index(False) if any(integers) else numeric.index(True)
         raise DataError(
-            f"{path}:{lines[k]}: label {words[k][:30]!r}: expected integers from 0, or words, in "
-            "all lines"
+            f"{path}:{lines[k]}: label {words[k][:30]!r}: expected integers, or words, everywhere"
         )
     names = tuple(sorted(set(words)))
     numbers = {name: k for k, name in enumerate(names)}
     return [numbers[word] for word in words], names
+
+
+def _classes(labels: list[int]) -> tuple[list[int], tuple[str, ...]]:
+    """Integers as they are; if some are negative or very large, numbered in ascending order."""
+    if min(labels) >= 0 and max(labels) < MAX_CLASSES:
+        return labels, ()
+    present, numbers = np.unique(labels, return_inverse=True)
+    return numbers.tolist(), tuple(map(str, present.tolist()))
 
 
 def _exact_array(cells: list[list[Decimal]]) -> tuple[np.ndarray, Fraction]:

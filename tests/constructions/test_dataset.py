@@ -177,6 +177,21 @@ def test_csv_with_a_header_and_words(tmp_path):
     assert data.sample(1) == (Fraction(3), Fraction(1e-200))
 
 
+@pytest.mark.parametrize(
+    ("text", "labels", "names"),
+    [
+        ("1,-1\n2,+1\n3,-1\n", [0, 1, 0], ("-1", "1")),
+        ("1,3\n2,1000000\n3,-20\n", [1, 2, 0], ("-20", "3", "1000000")),
+        ("1,3\n2,999999\n", [3, 999999], ()),
+    ],
+)
+def test_csv_with_integers_that_are_no_class_numbers(tmp_path, text, labels, names):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    data = load_dataset(str(path))
+    assert (data.labels.tolist(), data.label_names) == (labels, names)
+
+
 def test_importing_the_structure_does_not_import_scikit_learn():
     code = "import constructions.dataset, sys; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -305,7 +320,6 @@ BAD_CSV = {
     "NaN": ("1,2,0\n1,nan,0\n", ":2: column 2: nan is not a finite number"),
     "infinity": ("1,2,0\n-Infinity,1,0\n", ":2: column 1: -Infinity is not"),
     "huge": ("1,2,0\n1e999999,1,0\n", ":2: column 1: '1e999999' is beyond the float64 range"),
-    "negative label": ("1,-1\n", ":1: label '-1': expected integers from 0"),
     "fractional label": ("1,0.5\n", "label '0.5': expected"),
     "missing label": ("1,2\n1,\n", ":2: label '': expected"),
     "mixed labels": ("1,cat\n1,2\n", ":1: label 'cat': expected"),
