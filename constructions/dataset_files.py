@@ -376,9 +376,8 @@ def _labels(path: Path, lines: list[int], words: list[str]) -> tuple[list[int], 
         raise DataError(
             f"{path}:{lines[k]}: label {words[k][:30]!r}: expected integers, or words, everywhere"
         )
-    names = tuple(sorted(set(words)))
-    numbers = {name: k for k, name in enumerate(names)}
-    return [numbers[word] for word in words], names
+    numbers = {name: k for k, name in enumerate(sorted(set(words)))}
+    return [numbers[word] for word in words], tuple(numbers)
 
 
 def _classes(labels: list[int]) -> tuple[list[int], tuple[str, ...]]:
