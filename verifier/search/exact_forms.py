@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -24,6 +25,14 @@ def rational(value: Fraction) -> fmpq:
 def fraction(value: fmpq) -> Fraction:
     """The FLINT rational as a Fraction."""
     return Fraction(int(value.p), int(value.q))
+
+
+def nearest(value: fmpq) -> float:
+    """The nearest float64, infinite beyond its range."""
+    try:
+        return int(value.p) / int(value.q)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _number(value: Any) -> fmpq:

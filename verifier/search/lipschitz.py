@@ -26,7 +26,7 @@ from verifier.bounds.threads import single_threaded_blas
 from verifier.core.errors import NetworkError
 from verifier.core.network import Network
 from verifier.core.property import Box
-from verifier.search.exact_forms import fraction
+from verifier.search.exact_forms import fraction, nearest
 from verifier.search.lipschitz_domain import Domain, Form, value
 from verifier.search.lipschitz_evidence import (
     ACTIVE,
@@ -178,23 +178,25 @@ class _Search:
         )
 
     def _report(self) -> None:
-        if self.progress is not None and self.count["cells"] % 64 == 0:
-            upper = max(-self.heap[0][0] if self.heap else 0.0, float(fraction(self.lower)))
-            low = float(fraction(self.lower))
-            what = f"between {low:.6g} and {upper:.6g}, {len(self.heap)} open cells"
-            self.progress(what, -1.0)
+        """Say where the bounds are; whoever listens decides how often that is shown."""
+        if self.progress is None:
+            return
+        low = nearest(self.lower)
+        high = max(low, -self.heap[0][0]) if self.heap else low
+        what = f"between {low:.6g} and {high:.6g}, {len(self.heap)} open cells"
+        self.progress(what, -1.0)
 
     def _push(self, cell: _Cell) -> None:
         """Keep the cell open, or close it if nothing in it is steeper than the best point."""
         if cell.bound <= self.lower:
             self.steps[cell.place] = Capped(fraction(cell.bound))
             return
-        heapq.heappush(self.heap, (-_upwards(cell.bound), cell.place, cell))
+        heapq.heappush(self.heap, (-nearest(cell.bound), cell.place, cell))
 
     def _bound(self, level: Level, phases: np.ndarray) -> fmpq:
         """A bound on the slopes: in float64, but exact where that could close the cell."""
         rough = level.bound(phases)[0]
-        low = _upwards(self.lower)
+        low = nearest(self.lower)
         if not np.isfinite(rough) or low * (1 - 1e-9) <= rough <= low * (1 + 1e-9):
             return level.exact_bound(phases)
         return fmpq(*rough.as_integer_ratio())
@@ -301,11 +303,3 @@ class _Search:
         if found is not None and (self.best is None or found.slope > self.best.slope):
             self.best = found
             self.lower = fmpq(found.slope.numerator, found.slope.denominator)
-
-
-def _upwards(number: fmpq) -> float:
-    """A float64 near the number, for the order of the search only."""
-    try:
-        return int(number.p) / int(number.q)
-    except OverflowError:
-        return np.inf

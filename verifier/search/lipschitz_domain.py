@@ -21,7 +21,7 @@ from flint import fmpq, fmpq_mat
 from verifier.core.errors import PropertyError
 from verifier.core.exact_lp import Empty, Inequalities, Point, decide
 from verifier.core.property import Box
-from verifier.search.exact_forms import fraction, rational
+from verifier.search.exact_forms import fraction, nearest, rational
 from verifier.solvers.highs import LinearProgram
 
 Form = list[fmpq]
@@ -138,8 +138,7 @@ class Domain:
         x = list(variables)
         if self.box is None:
             x = [v / x[-1] for v in x[:-1]]
-        with np.errstate(over="ignore"):
-            near = np.array([int(v.p) / int(v.q) if _moderate(v) else np.nan for v in x])
+        near = np.array([nearest(v) for v in x])
         if np.isfinite(near).all():
             rounded = self.of_floats(near)
             if all(value(form, rounded) > 0 for form in forms):
@@ -150,11 +149,6 @@ class Domain:
 def value(form: Form, x: Sequence[fmpq]) -> fmpq:
     """g·x + h."""
     return sum((c * v for c, v in zip(form, x, strict=False) if c), form[-1])
-
-
-def _moderate(number: fmpq) -> bool:
-    """Whether a float64 can be near the number."""
-    return abs(int(number.p).bit_length() - int(number.q).bit_length()) < 900
 
 
 def _proposal(system: Inequalities) -> list[fmpq] | tuple[fmpq, ...] | None:
@@ -168,9 +162,9 @@ def _proposal(system: Inequalities) -> list[fmpq] | tuple[fmpq, ...] | None:
     if not all(norms):
         return None
     rows = np.array(
-        [[_float(v / s) for v in row] for row, s in zip(exact, norms, strict=True)], dtype=float
+        [[nearest(v / s) for v in row] for row, s in zip(exact, norms, strict=True)], dtype=float
     )
-    lower, upper = (np.array([_float(v) for v in end]) for end in (system.lower, system.upper))
+    lower, upper = (np.array([nearest(v) for v in end]) for end in (system.lower, system.upper))
     least = -2.0 - np.maximum(np.abs(lower), np.abs(upper)).sum()
     lower, upper = np.append(lower, least), np.append(upper, 1.0)
     if not np.isfinite(lower).all() or not np.isfinite(upper).all():
@@ -192,11 +186,3 @@ def _proposal(system: Inequalities) -> list[fmpq] | tuple[fmpq, ...] | None:
         for w, s in zip(hint.multipliers, norms, strict=True)
     )
     return weights if system.excluded_by(weights) else None
-
-
-def _float(number: fmpq) -> float:
-    """The nearest float64, infinite or 0 beyond its range."""
-    try:
-        return int(number.p) / int(number.q)
-    except OverflowError:
-        return float("inf") if number > 0 else float("-inf")

@@ -20,6 +20,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 
 from verifier.bounds.float_error import TINY, gamma, up
+from verifier.search.exact_forms import nearest
 from verifier.search.lipschitz_evidence import INACTIVE, OPEN
 from verifier.search.lipschitz_slopes import Range, Slopes, absolute
 
@@ -130,7 +131,7 @@ def aheads(slopes: Slopes, phases: list[np.ndarray], ranges: list[Range]) -> lis
     for (weight, _), known, behind in zip(
         slopes.layers[:0:-1], phases[:0:-1], ranges[:0:-1], strict=True
     ):
-        rows = [[_near(v) for v in row] for row in weight.tolist()]
+        rows = [[nearest(v) for v in row] for row in weight.tolist()]
         out.append(Ahead(np.array(rows, dtype=float), behind.through(known).floats))
     return out[::-1]
 
@@ -159,7 +160,7 @@ class Level:
         n = forms.ncols() - 1
         self.gradients = fmpq_mat(forms.nrows(), n, [v for row in forms.tolist() for v in row[:n]])
         self.constant = np.array([not any(row) for row in self.gradients.tolist()], dtype=bool)
-        entries = [[_near(v) for v in row] for row in self.gradients.tolist()]
+        entries = [[nearest(v) for v in row] for row in self.gradients.tolist()]
         floats = np.array(entries, dtype=float).reshape(forms.nrows(), n)
         signs, present = directions.floats
         with np.errstate(over="ignore", invalid="ignore"):
@@ -231,11 +232,3 @@ class Level:
             )
             for k in range(middle.nrows())
         )  # fmt: skip
-
-
-def _near(number: fmpq) -> float:
-    """The nearest float64, infinite beyond its range (which no bound survives)."""
-    try:
-        return int(number.p) / int(number.q)
-    except OverflowError:
-        return np.inf
