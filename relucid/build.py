@@ -18,6 +18,8 @@ class Name(StrEnum):
     class_sum = "class-sum"
     blocks = "blocks"
     shallow = "shallow"
+    compact = "compact"
+    compact_nearest = "compact-nearest"
     bias = "bias"
     depth_two = "depth-two"
     lipschitz = "lipschitz"
@@ -74,13 +76,15 @@ def build(
 
     optimal-robust: running maximum, width 3d+1, depth 2N+1.  class-sum: width 3d+2, depth 2N+2.
     blocks: between class-sum and shallow.  shallow: depth 4.  All four give the label 1..m on every
-    ball of a radius below λ/2.  bias: depth 4, one output a class, which is also the largest
-    coordinate of the bias part.  depth-two: depth 2, at every radius below the exact critical one,
-    or the proof that no depth-2 network does it.  lipschitz: two classes, slope 2/λ, one network
-    for every radius.  lipschitz-multiclass, also called nearest-class: the
-    nearest class, every output 1-Lipschitz.  memorize-depth2, memorize-sqrt: right on the points
-    only, with depth 2 and width N-1, or width 11, depth ~ sqrt(N) and integers of so many bits that
-    an ONNX file holds them for small sets only.
+    ball of a radius below λ/2.  compact: depth 4, boxes instead of samples; with --ratio they serve
+    every radius below λ/2, with --mu only that one, and are larger.  compact-nearest: the class of
+    the nearest box, an answer everywhere.  bias: depth 4, one output a class, which is also the
+    largest coordinate of the bias part.  depth-two: depth 2, at every radius below the exact
+    critical one, or the proof that no depth-2 network does it.  lipschitz: two classes, slope 2/λ,
+    one network for every radius.  lipschitz-multiclass, also called nearest-class: the nearest
+    class, every output 1-Lipschitz.  memorize-depth2, memorize-sqrt: right on the points only, with
+    depth 2 and width N-1, or width 11, depth ~ sqrt(N) and integers of so many bits that an ONNX
+    file holds them for small sets only.
     """
     if ratio is not None and mu is not None:
         raise typer.BadParameter("--ratio and --mu exclude each other")

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from constructions.bias_boxes import bias
 from constructions.claims import Claim, Claims, network_claims
+from constructions.compact import compact
 from constructions.construction import Construction, dense_size
 from constructions.dataset import DataSet, load_dataset
 from constructions.depth_two_network import depth_two
@@ -21,6 +23,7 @@ from constructions.exact_evaluation import largest_bits
 from constructions.lipschitz import lipschitz, lipschitz_multiclass
 from constructions.memorize_depth2 import dyadic
 from constructions.memorize_sqrt import vardi
+from constructions.nearest_box import nearest_box
 from constructions.radius import RadiusError
 from constructions.robust import blocks, class_sum, running_maximum, shallow
 from constructions.separation import positive_separation
@@ -33,7 +36,7 @@ from verifier.core.decision import Decision
 from verifier.core.errors import DataError, ExportError
 from verifier.core.network import Network
 from verifier.io.gemm_chain import read_gemm_chain
-from verifier.io.onnx_export import MAX_BYTES, export_onnx
+from verifier.io.onnx_export import export_onnx
 
 DEFAULT_RATIO = Fraction(99, 100)
 
@@ -43,6 +46,8 @@ _AT_ONE_RADIUS = {
     "shallow": shallow,
     "bias": bias,
 }
+#: Boxes at distance λ from their enemies, or, where --mu is given, as far as that radius needs.
+_OF_BOXES = {"compact": compact, "compact-nearest": nearest_box}
 _AT_EVERY_RADIUS = {
     "lipschitz": lipschitz,
     "lipschitz-multiclass": lipschitz_multiclass,
@@ -117,6 +122,15 @@ class Request:
         radius = self.radius
         if radius is None:
             radius = share * positive_separation(data).lam / 2
+        if self.construction in _OF_BOXES:
+            with Reporter(1) as reporter:
+                reporter.begin(data.name)
+                return _OF_BOXES[self.construction](
+                    data,
+                    radius,
+                    every=self.radius is None,
+                    progress=lambda done: reporter.update("boxes", done),
+                )
         if self.width is None:
             return _AT_ONE_RADIUS[self.construction](data, radius)
         d = data.dimension
@@ -232,12 +246,6 @@ def write(built: Construction, path: Path, decision: Decision | None = None) -> 
     Raises:
         ExportError: it is too large, or cannot be written.
     """
-    size = 4 * built.dense_parameters
-    if size > MAX_BYTES:
-        raise ExportError(
-            f"{path}: written densely the {built.dense_parameters} weights take at least "
-            f"{size / 2**30:.1f} GiB, an ONNX file holds less than 2 GiB"
-        )
     try:
         return Written(path, export_onnx(built.network, path, decision=decision))
     except ExportError as problem:
@@ -280,9 +288,17 @@ def _same(first: Network, second: Network) -> bool:
         a.weight.shape == b.weight.shape
         and np.array_equal(a.relu, b.relu)
         and np.array_equal(a.bias, b.bias)
-        and np.array_equal(a.dense, b.dense)
+        and _equal(a.weight, b.weight)
         for a, b in zip(first.layers, second.layers, strict=True)
     )
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Whether two matrices are equal, without making a large one dense."""
+    if sp.issparse(first) and sp.issparse(second):
+        return (first != second).nnz == 0
+    dense = [m.toarray() if sp.issparse(m) else m for m in (first, second)]
+    return np.array_equal(*dense)
 
 
 def summary(request: Request, data: DataSet, built: Construction, file: Written) -> list[str]:

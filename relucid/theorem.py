@@ -19,6 +19,7 @@ from verifier.core.verdict import Unknown, Verdict, word
 THEOREMS = {
     "separation": "separation_theorem",
     "optimal-robust": "optimal_robust",
+    "compact": "compact",
     "width-bound": "width_bound",
     "depth-two": "depth_two",
     "lipschitz": "lipschitz",

@@ -17,6 +17,8 @@ CONSTRUCTIONS = {
     "class-sum": (8, 12),
     "blocks": (12, 2 * 3 + 2),
     "shallow": (2 * (5 + 4), 4),
+    "compact": (8, 4),  # no two points share a box; 1, 2, 1, 2, 2 faces keep their enemies away
+    "compact-nearest": (8, 2 + 3),
     "bias": (2 * (5 + 4), 4),
     "depth-two": (4, 2),
     "lipschitz": (7, 2 * 3 + 1),
