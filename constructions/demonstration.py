@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from verifier.core.network import Network
-from verifier.core.property import Property
+if TYPE_CHECKING:  # which SciPy comes with, and the command line's help need not wait for
+    from verifier.core.network import Network
+    from verifier.core.property import Property
 
 
 @dataclass(frozen=True)

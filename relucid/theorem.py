@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from constructions.claims import ClaimError
 from constructions.demonstration import Demonstration, Question, Shown, SlopeQuestion
 from verifier.core.verdict import Unknown, Verdict, word
 
@@ -63,6 +62,7 @@ def ask(question: Question) -> Shown:
         ClaimError: a verdict is not the theorem's; that is a defect, never the input's fault.
     """
     # Loading the engines takes half a second, which theorems without questions need not wait for.
+    from constructions.claims import ClaimError
     from verifier.search.portfolio import certify
 
     expected = "refuted" if question.refuted else "proved"
@@ -85,6 +85,7 @@ def ask_slope(question: SlopeQuestion) -> Shown:
     Raises:
         ClaimError: the constant is not the theorem's.
     """
+    from constructions.claims import ClaimError
     from verifier.search.lipschitz import lipschitz
     from verifier.search.lipschitz_check import check_lipschitz
     from verifier.search.problem import Deadline

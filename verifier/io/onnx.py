@@ -193,7 +193,7 @@ def _literal(
     """
     try:
         network = replace(chain_network(proto, str(path)), name=path.stem)
-    except ModelError:
+    except (ModelError, NetworkError):  # another form, or a mistake that the other way reports
         return None
     return network, chain_error(network, points, double=graph.double)[1]
 
