@@ -21,6 +21,7 @@ from verifier.core.errors import DataError
 
 #: Candidate faces a side of each coordinate. More make larger boxes, fewer share more neurons.
 LEVELS = 12
+#: Which part of λ − 2μ is spared in any case, so that thresholds need not be too fine.
 _SHARE = 1000
 
 
@@ -95,8 +96,9 @@ def _cut(data: DataSet, step: Fraction) -> tuple[np.ndarray, Fraction]:
             f"{data.name}: the boxes need a grid of step {step}, too fine beside values of the "
             f"size {reach:g}; choose a smaller radius"
         )
-    # Multiplying by a power of two is exact (values that underflow are floored all the same).
-    cells = np.floor(np.ldexp(data.points, exponent)).astype(np.int64)
+    # Multiplying by a power of two is exact, or underflows: then the sign says which cell it is.
+    scaled = np.ldexp(data.points, exponent)
+    cells = np.floor(scaled).astype(np.int64) - ((scaled == 0) & (data.points < 0))
     least = int(cells.min())
     return cells - least, least * step
 

@@ -168,9 +168,10 @@ class _ClassSearch:
         n, columns = codes.inside.shape
         self.ranges = np.array([[0, first], [last, n]])
         self.enemies = np.concatenate([np.arange(first), np.arange(last, n)])
-        self.count = np.zeros(n, dtype=np.int16)
-        # A box needs no more than two faces a coordinate, a hitting set no more than the enemies.
-        self.face, self.cut = (np.empty(2 * columns, dtype=np.int64) for _ in range(2))
+        self.count: np.ndarray = np.zeros(n, dtype=np.int16 if columns < 2**15 else np.int32)
+        # No face is chosen twice, and each excludes an enemy that the others do not.
+        most = min(columns * codes.levels, len(self.enemies))
+        self.face, self.cut = (np.empty(most, dtype=np.int64) for _ in range(2))
         self.open = np.ones(last - first, dtype=bool)
 
     def run(self, tries: int) -> list[_Face]:

@@ -49,6 +49,16 @@ def test_delta_of_pixels():
     assert box_grid(data, Fraction(1, 10) - Fraction(1, 1000), lam, every=False).delta == 51
 
 
+def test_tiny_negative_floats_lie_in_the_cell_below_zero():
+    """2^-1074 times a large step underflows; what is below 0 still is."""
+    points = np.array([[-5e-324], [5e-324], [1e9 + 0.1], [0.0]])
+    data = DataSet(points, np.array([0, 0, 1, 0]), (1,), 2)
+    grid = box_grid(data, Fraction(1, 3), separation(data), every=True)
+    assert grid.step > 1
+    for i, (cell,) in enumerate(grid.cells.tolist()):
+        assert grid.lower(cell) <= data.sample(i)[0] <= grid.upper(cell)
+
+
 def test_a_grid_too_fine_is_refused():
     data = DataSet(np.array([[0.1], [0.3], [1e20]]), np.array([0, 1, 1]), (1,), 2)
     with pytest.raises(DataError, match="too fine"):

@@ -100,3 +100,14 @@ def test_too_much_memory_is_said_first(digits):
     _, grid, ranks = digits
     with pytest.raises(DataError, match=r"digits: .*; the limit is 0.0 GiB"):
         find_boxes(grid, ranks, memory=1000, name="digits")
+
+
+@pytest.mark.slow
+def test_more_coordinates_than_a_short_count_holds():
+    rng = np.random.default_rng(0)
+    cells = rng.integers(0, 200, (40, 20_000)).astype(np.uint8)
+    ranks = np.arange(40) % 2 + 1
+    grid = grid_of(cells, 20)
+    boxes = find_boxes(grid, ranks)
+    found = count_boxes(grid, ranks, boxes)
+    assert (found.contained, found.excluded) == (40, found.enemies)
