@@ -146,6 +146,12 @@ def reach(form, lower, upper):
     return -result.fun
 
 
+def combined(form, weights, node):
+    """max over the box of the forms' combination with weights >= 0."""
+    g, c = weights @ form[0], weights @ form[1]
+    return c + np.maximum(g * node.lower, g * node.upper).sum()
+
+
 class Replay:
     """The tree walked from its root; fails where the record is no partition or proves nothing."""
 
@@ -154,7 +160,7 @@ class Replay:
         self.rows = {}
         for r, node in enumerate(tree.node):
             self.rows.setdefault(int(node), []).append(r)
-        self.leaves, self.cuts, self.neurons = [], [], 0
+        self.leaves, self.cuts, self.neurons, self.combinations = [], [], 0, 0
         bounds = interval_bounds(problem.network, tree.lower, tree.upper)
         root = Node(
             tree.lower.copy(), tree.upper.copy(), [b[0] for b in bounds], [b[1] for b in bounds],
@@ -179,6 +185,21 @@ class Replay:
                 assert r == self.rows[number][-1], "a node goes on after its split"
                 node.open = [c for c in node.open if not self.closed(starts, c, node)]
                 return self.children(node, kind, axis, at, int(tree.child[r]))
+            if kind == cut_kernel.CLOSE:
+                self.combinations += 1
+                weights = tree.weights[int(tree.child[r])]
+                form = starts[-1][axis]
+                k = len(form[1])
+                assert not weights[k:].any()
+                assert weights[:k].max() > 0
+                assert combined(form, weights[:k], node) < NOISE, (
+                    "a combination that closes nothing"
+                )
+                node.open = [c for c in node.open if c != axis]
+                continue
+            if kind == cut_kernel.AGAIN:
+                starts.append(visit(self.problem, node))
+                continue
             assert node.lower[axis] < at < node.upper[axis]
             gone = node.copy()
             if kind == cut_kernel.CUT_BELOW:

@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 from tests.linear_forms import random_forms, scratch
 from verifier.bounds.box_kernels import set_box
 from verifier.search import input_split_kernel as kernel
-from verifier.search.cut_kernel import CUT_ABOVE, CUT_BELOW, contract, widen_hull
+from verifier.search.cut_kernel import CUT_ABOVE, CUT_BELOW, MARGIN, contract, widen_hull
 
 
 def emptied(w):
@@ -68,14 +68,12 @@ def test_one_form_is_cut_where_it_ends():
     emptied(w)
     widen_hull(np.array([-0.5]), np.array([[1.0, 0.25]]), w)
     start, stop = hull(w)
-    np.testing.assert_allclose(start, [0.25, -1.0], atol=1e-14)
-    assert start[0] < 0.25
+    np.testing.assert_allclose(start, [0.25 - MARGIN, -1.0], atol=1e-14)
     np.testing.assert_array_equal(stop, [1.0, 1.0])
     emptied(w)
     widen_hull(np.array([-0.5]), np.array([[-1.0, 0.25]]), w)
     start, stop = hull(w)
-    np.testing.assert_allclose(stop, [-0.25, 1.0], atol=1e-14)
-    assert stop[0] > -0.25
+    np.testing.assert_allclose(stop, [-0.25 + MARGIN, 1.0], atol=1e-14)
 
 
 def test_a_clause_that_leaves_nothing_widens_nothing():
@@ -99,7 +97,9 @@ def test_the_hull_of_each_form_alone_is_tight():
                 c[j] = sign
                 result = linprog(c, -rows, const, bounds=[(-1, 1)] * 3)
                 if result.status == 0:
-                    assert found == pytest.approx(sign * result.fun, abs=1e-9)
+                    # A little more is left standing, for checkers with coarser numbers.
+                    wider = max(result.fun - MARGIN, -1.0)
+                    assert found == pytest.approx(sign * wider, abs=1e-9)
                 else:
                     assert (w.start > w.stop).any()
 
@@ -114,6 +114,7 @@ def contracted(lower, upper, start, stop):
     log = kernel.Log(
         np.zeros(2 * d, dtype=np.int64), np.zeros(2 * d, dtype=np.int8),
         np.zeros(2 * d, dtype=np.int32), np.zeros(2 * d), np.zeros(2 * d, dtype=np.int64),
+        np.zeros((0, 0), dtype=np.float32),
     )  # fmt: skip
     cuts, kept = contract(lower, upper, 7, log, 0, f, w)
     rows = [(int(log.kind[r]), int(log.axis[r]), float(log.at[r])) for r in range(cuts)]

@@ -18,6 +18,10 @@ from verifier.bounds.jit import jit
 from verifier.bounds.kernels import chord_above
 from verifier.core.network import Network
 
+#: A proof is checked with coarser numbers than it was found with. Where one is wanted, bounds are
+#: weakened by these shares of what relaxed neurons, and of what all neurons contribute.
+ROOM_RELAXED, ROOM_ALL = 1e-7, 1e-11
+
 
 class Packed(NamedTuple):
     """A network as padded arrays that compiled code can read.
@@ -29,6 +33,7 @@ class Packed(NamedTuple):
         width: (depth + 1,) sizes, input first.
         error: gamma for a whole backward pass.
         underflow: covers the products of a whole backward pass that underflow.
+        room_relaxed, room_all: see ``ROOM_RELAXED``; 0 where no proof is wanted.
     """
 
     weight: np.ndarray
@@ -38,6 +43,8 @@ class Packed(NamedTuple):
     width: np.ndarray
     error: float
     underflow: float
+    room_relaxed: float = 0.0
+    room_all: float = 0.0
 
 
 class Forms(NamedTuple):
@@ -145,6 +152,7 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
     d = net.width[0]
     const = 0.0
     mag = 0.0
+    relaxed = 0.0
     for q in range(layers - 1, -1, -1):
         m = net.width[q]
         for j in range(m):
@@ -156,6 +164,7 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
             if v == 0.0 or (net.relu[q, i] and hi <= 0.0):
                 continue
             if net.relu[q, i] and lo < 0.0:
+                relaxed += abs(v) * max(hi, -lo)
                 if blame:
                     blame_neuron(d, q, i, v, lo, hi, f)
                 if v > 0.0:
@@ -177,7 +186,7 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
         const += v * f.centre[j]
         mag += abs(v) * (abs(f.centre[j]) + f.radius[j])
         f.lam[j] = v * f.radius[j]
-    return const - net.error * mag - net.underflow
+    return const - (net.error + net.room_all) * mag - net.underflow - net.room_relaxed * relaxed
 
 
 @jit

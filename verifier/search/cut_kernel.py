@@ -6,7 +6,11 @@ from verifier.bounds.float_error import TINY, UNIT
 from verifier.bounds.jit import jit
 
 #: Kinds of steps in the log of a search.
-SPLIT, CUT_BELOW, CUT_ABOVE, SPLIT_NEURON = 0, 1, 2, 3
+SPLIT, CUT_BELOW, CUT_ABOVE, SPLIT_NEURON, CLOSE, AGAIN = 0, 1, 2, 3, 4, 5
+
+#: Share of a box's radius that a cut leaves standing beyond what rounding asks for: a proof is
+#: checked with coarser numbers than it was found with.
+MARGIN = 1e-4
 
 
 @jit
@@ -28,7 +32,7 @@ def widen_hull(const, rows, w):  # type: ignore[no-untyped-def]
             total += mag * (4.0 * (d + 4) * UNIT) + TINY
             if total < abs(slope):
                 t = -total / abs(slope)
-                t -= abs(t) * (8.0 * UNIT) + 8.0 * UNIT
+                t -= MARGIN
                 if slope > 0.0:
                     begin = max(begin, t)
                 else:
@@ -57,7 +61,7 @@ def contract(lower, upper, node, log, written, f, w):  # type: ignore[no-untyped
             if at > upper[j]:
                 return cuts, 0.0
             if at > lower[j]:
-                log_cut(log, written + cuts, node, CUT_BELOW, j, at)
+                log_row(log, written + cuts, node, CUT_BELOW, j, at, -1)
                 cuts += 1
                 lower[j] = at
         if w.stop[j] < 1.0:
@@ -65,7 +69,7 @@ def contract(lower, upper, node, log, written, f, w):  # type: ignore[no-untyped
             if at < lower[j]:
                 return cuts, 0.0
             if at < upper[j]:
-                log_cut(log, written + cuts, node, CUT_ABOVE, j, at)
+                log_row(log, written + cuts, node, CUT_ABOVE, j, at, -1)
                 cuts += 1
                 upper[j] = at
         if span > 0.0:
@@ -74,10 +78,10 @@ def contract(lower, upper, node, log, written, f, w):  # type: ignore[no-untyped
 
 
 @jit
-def log_cut(log, row, node, kind, axis, at):  # type: ignore[no-untyped-def]
-    """Write one cut."""
+def log_row(log, row, node, kind, axis, at, child):  # type: ignore[no-untyped-def]
+    """Write one step."""
     log.node[row] = node
     log.kind[row] = kind
     log.axis[row] = axis
     log.at[row] = at
-    log.child[row] = -1
+    log.child[row] = child

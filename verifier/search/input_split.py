@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from verifier.bounds.box_kernels import Forms, pack
+from verifier.bounds.box_kernels import ROOM_ALL, ROOM_RELAXED, Forms, pack
 from verifier.bounds.interval import interval_bounds
 from verifier.bounds.threads import cores
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search import input_split_kernel as kernel
+from verifier.search.cut_kernel import CLOSE
 from verifier.search.problem import Deadline, Problem, Progress
 
 #: Seconds that one compiled call should take: long enough to cost nothing, short enough to obey a
@@ -34,13 +35,16 @@ class InputSplitTree:
     into the nodes ``child[r]`` (lower part) and ``child[r] + 1``, or the part below (kind 1) or
     above (kind 2) ``at[r]`` was found free of unsafe points by the bounds of that node, or (kind 3)
     the sign of neuron ``axis[r]`` = layer * stride + index was split, ``child[r]`` being the part
-    where it is >= 0. Node 0 is the outermost box.
+    where it is >= 0, or (kind 4) clause ``axis[r]`` was closed by the combination of forms with the
+    weights ``weights[child[r]]``, or (kind 5) the node was bounded again after its cuts. Node 0 is
+    the outermost box.
 
     Args:
         lower, upper: the outermost box.
         clauses: the clauses that every leaf closes.
         stride: see kind 3.
         node, kind, axis, at, child: the rows, in the order in which each node's steps happened.
+        weights: (combinations, forms): of the clause's rows, then of the split neurons.
     """
 
     lower: np.ndarray
@@ -52,6 +56,7 @@ class InputSplitTree:
     axis: np.ndarray
     at: np.ndarray
     child: np.ndarray
+    weights: np.ndarray
 
 
 @dataclass(eq=False)
@@ -61,7 +66,7 @@ class _Worker:
     stack: kernel.Stack
     scratch: tuple[Forms, kernel.Work]
     log: kernel.Log
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(4, dtype=np.int64))
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(5, dtype=np.int64))
     top: int = 0
 
 
@@ -71,13 +76,19 @@ class InputSplitSearch:
     Args:
         problem: a problem whose network ``suits``.
         threads: workers; by default one a core this process may use.
+        proof: whether the tree is to be checked by ``verifier.proof``: bounds then leave room for
+            its coarser numbers.
     """
 
-    def __init__(self, problem: Problem, threads: int | None = None) -> None:
+    def __init__(
+        self, problem: Problem, threads: int | None = None, *, proof: bool = False
+    ) -> None:
         self.problem = problem
         lower, upper = problem.box
         bounds = interval_bounds(problem.network, lower, upper)
         self.net, self._low, self._high = pack(problem.network, lower, upper, bounds)
+        if proof:
+            self.net = self.net._replace(room_relaxed=ROOM_RELAXED, room_all=ROOM_ALL)
         matrix = np.concatenate([c.rows for c in problem.clauses])
         padded = np.zeros((len(matrix), self.net.weight.shape[1]))
         padded[:, : matrix.shape[1]] = matrix
@@ -87,7 +98,7 @@ class InputSplitSearch:
         self.workers = [self._worker() for _ in range(self.threads)]
         self.pool: list[kernel.Stack] = []
         self.next_node = 1
-        self.boxes = self.stuck = 0
+        self.boxes = self.stuck = self.combined = 0
         self.budget = min(16, _MAX_BUDGET)
         self.record: list[tuple[np.ndarray, ...]] = []
         start = self.workers[0]
@@ -108,10 +119,11 @@ class InputSplitSearch:
             np.zeros((capacity, kernel.MAX_SPLITS, 3), dtype=np.int64),
             np.zeros(capacity, dtype=np.int64),
         )  # fmt: skip
-        rows = _MAX_BUDGET * (2 * d + 1)
+        rows, forms = _MAX_BUDGET * (2 * d + 2 + clauses), np.diff(self.rows.first).max()
         log = kernel.Log(
             np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int8),
             np.zeros(rows, dtype=np.int32), np.zeros(rows), np.zeros(rows, dtype=np.int64),
+            np.zeros((_MAX_BUDGET * clauses, int(forms) + kernel.MAX_SPLITS), dtype=np.float32),
         )  # fmt: skip
         return _Worker(stack, kernel.work(self.net, self.rows), log)
 
@@ -147,11 +159,16 @@ class InputSplitSearch:
             self.next_node += 2 * budget
         reasons = [future.result() for future in futures]
         for worker in busy:
-            visited, written, _, stuck = worker.counts
+            visited, written, _, stuck, combined = worker.counts
             self.boxes += int(visited)
             self.stuck += int(stuck)
             worker.counts[3] = 0
-            self.record.append(tuple(column[:written].copy() for column in worker.log))
+            *columns, weights = worker.log
+            rows = [column[:written].copy() for column in columns]
+            # Rows of weights are numbered through all calls.
+            rows[4][rows[1] == CLOSE] += self.combined
+            self.combined += int(combined)
+            self.record.append((*rows, weights[:combined].copy()))
         if started.elapsed < _CALL_SECONDS / 2:
             self.budget = min(2 * budget, _MAX_BUDGET)
         elif started.elapsed > 2 * _CALL_SECONDS:

@@ -30,10 +30,20 @@ from verifier.bounds.box_kernels import (
 from verifier.bounds.float_error import TINY, UNIT
 from verifier.bounds.jit import jit
 from verifier.search.combine_kernel import combine
-from verifier.search.cut_kernel import SPLIT, SPLIT_NEURON, contract, widen_hull
+from verifier.search.cut_kernel import (
+    AGAIN,
+    CLOSE,
+    SPLIT,
+    SPLIT_NEURON,
+    contract,
+    log_row,
+    widen_hull,
+)
 
 DONE, CANDIDATE, BUDGET, FULL = 0, 1, 2, 3
 
+#: Weights in a proof are integers over this.
+WEIGHT_UNIT = 32768.0
 #: Neurons whose sign may be split on one path.
 MAX_SPLITS = 24
 #: A neuron is split if it alone answers for this share of the whole gap.
@@ -68,7 +78,8 @@ class Stack(NamedTuple):
 class Log(NamedTuple):
     """What was done to which node, a row a step; a split has children ``child``, ``child + 1``.
 
-    For a neuron split ``axis`` is layer * P + index, ``child`` is the part where z >= 0.
+    For a neuron split ``axis`` is layer * P + index, ``child`` is the part where z >= 0. A clause
+    ``axis`` closed by a combination has its weights in row ``child`` of ``weights``.
     """
 
     node: np.ndarray
@@ -76,6 +87,7 @@ class Log(NamedTuple):
     axis: np.ndarray
     at: np.ndarray
     child: np.ndarray
+    weights: np.ndarray
 
 
 class Work(NamedTuple):
@@ -117,8 +129,8 @@ def search(net, rows, stack, top, budget, next_node, log, f, w, counts):  # type
         budget: boxes to visit at most.
         next_node: first free node number.
         log: rows are written from 0.
-        counts: (4,) int64, filled: boxes visited, log rows, next free node, boxes too small to
-            split.
+        counts: (5,) int64, filled: boxes visited, log rows, next free node, boxes too small to
+            split, rows of weights.
 
     Returns:
         (top, reason): DONE, BUDGET, FULL (the stack), or CANDIDATE with a point in ``w.found``
@@ -126,6 +138,7 @@ def search(net, rows, stack, top, budget, next_node, log, f, w, counts):  # type
     """
     capacity = stack.lower.shape[0]
     written = 0
+    counts[4] = 0
     visited = 0
     reason = BUDGET
     while visited < budget:
@@ -140,7 +153,7 @@ def search(net, rows, stack, top, budget, next_node, log, f, w, counts):  # type
         set_box(stack.lower[top], stack.upper[top], f)
         if not tighten(net, stack.low[top], stack.high[top], f):
             continue
-        still_open, hit = close_clauses(net, rows, stack, top, f, w)
+        still_open, hit, written = close_clauses(net, rows, stack, top, log, written, counts, f, w)
         if still_open > 0:
             top, written, next_node = expand(stack, top, next_node, log, written, counts, f, w)
         if hit:
@@ -165,7 +178,8 @@ def expand(stack, top, next_node, log, written, counts, f, w):  # type: ignore[n
     if kept == 0.0:
         return top, written, next_node
     if kept < 0.6:
-        return top + 1, written, next_node
+        log_row(log, written, node, AGAIN, 0, 0.0, -1)
+        return top + 1, written + 1, next_node
     axis, at = choose(lower, upper, f, w)
     by_neuron = stack.n_splits[top] < MAX_SPLITS and w.neuron[0] > _NEURON_GAIN * w.score.sum()
     if axis < 0 and not by_neuron:
@@ -177,11 +191,7 @@ def expand(stack, top, next_node, log, written, counts, f, w):  # type: ignore[n
     else:
         stack.upper[top, axis] = at
         stack.lower[top + 1, axis] = at
-    log.node[written] = node
-    log.kind[written] = SPLIT_NEURON if by_neuron else SPLIT
-    log.axis[written] = axis
-    log.at[written] = at
-    log.child[written] = next_node
+    log_row(log, written, node, SPLIT_NEURON if by_neuron else SPLIT, axis, at, next_node)
     stack.node[top] = next_node
     stack.node[top + 1] = next_node + 1
     return top + 2, written + 1, next_node + 2
@@ -214,11 +224,12 @@ def copy_entry(stack, source, target):  # type: ignore[no-untyped-def]
 
 
 @jit
-def close_clauses(net, rows, stack, top, f, w):  # type: ignore[no-untyped-def]
+def close_clauses(net, rows, stack, top, log, written, counts, f, w):  # type: ignore[no-untyped-def]
     """Close what can be closed in slot ``top``; for the rest, collect cuts and split scores.
 
     Returns:
-        (number of open clauses, whether ``w.found`` holds a point that looks unsafe).
+        (number of open clauses, whether ``w.found`` holds a point that looks unsafe, log rows
+        written).
     """
     d = net.width[0]
     low, high, is_open = stack.low[top], stack.high[top], stack.open[top]
@@ -232,14 +243,20 @@ def close_clauses(net, rows, stack, top, f, w):  # type: ignore[no-untyped-def]
     for s in range(stack.n_splits[top]):
         split = stack.splits[top, s]
         if bound_split(net, split[0], split[1], float(split[2]), extra + s, low, high, f) < 0.0:
-            return 0, False
+            return 0, False, written
     for c in range(is_open.shape[0]):
         if not is_open[c]:
             continue
         first, last = rows.first[c], rows.first[c + 1]
         k = close_clause(net, rows, first, last, stack.n_splits[top], low, high, f, w)
-        if k == 0:
+        if k <= 0:
             is_open[c] = False
+            if k < 0:
+                log_row(log, written, stack.node[top], CLOSE, c, 0.0, counts[4])
+                log.weights[counts[4], :-k] = w.weights[:-k]
+                log.weights[counts[4], -k:] = 0.0
+                counts[4] += 1
+                written += 1
             continue
         still_open += 1
         widen_hull(w.const[:k], w.rows[:k], w)
@@ -253,7 +270,7 @@ def close_clauses(net, rows, stack, top, f, w):  # type: ignore[no-untyped-def]
                 w.neuron[2] = f.worst[q, 2]
         if not hit:
             hit = looks_unsafe(net, rows, first, last, f, w)
-    return still_open, hit
+    return still_open, hit, written
 
 
 @jit
@@ -264,7 +281,8 @@ def close_clause(net, rows, first, last, n_splits, low, high, f, w):  # type: ig
     closest and in ``w.point`` its maximiser (in t).
 
     Returns:
-        0 if the clause is closed, else the number of forms.
+        0 if one form closes the clause, minus the number of forms if the combination does, else
+        their number.
     """
     d = net.width[0]
     for q in range(first, last):
@@ -283,6 +301,9 @@ def close_clause(net, rows, first, last, n_splits, low, high, f, w):  # type: ig
             w.point[j] = 1.0 if w.rows[0, j] >= 0.0 else -1.0
         return 1
     combine(w.const[:k], w.rows[:k], w)
+    if net.room_all > 0.0:
+        for q in range(k):  # few bits, so that a proof can say them
+            w.weights[q] = np.rint(w.weights[q] * WEIGHT_UNIT) / WEIGHT_UNIT
     # The program's answer is a hint: what the weights give is computed here, rounded up.
     total = 0.0
     mag = 0.0
@@ -295,7 +316,7 @@ def close_clause(net, rows, first, last, n_splits, low, high, f, w):  # type: ig
             v += w.weights[q] * w.rows[q, j]
             mag += abs(w.weights[q] * w.rows[q, j])
         total += abs(v)
-    return 0 if total + mag * (4.0 * (d + k + 8) * UNIT) + TINY < 0.0 else k
+    return -k if total + mag * (4.0 * (d + k + 8) * UNIT) + TINY < 0.0 else k
 
 
 @jit

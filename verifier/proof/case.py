@@ -1,0 +1,185 @@
+"""What is to be proved of one case, and the parts of its box that are still to do."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from verifier.core.errors import CertificateError
+from verifier.core.exact import common_denominator
+from verifier.core.network import Network
+from verifier.core.property import LinearConstraint, Property
+from verifier.proof.chain import Chain, chain
+from verifier.proof.integers import Forms, Rows, backward
+
+#: Nodes that one block may take from the stack, and forms that are computed together.
+MAX_NODES, _CHUNK = 4096, 8192
+
+
+class InvalidError(CertificateError):
+    """Not a proof: the rule, the step, and what disagrees."""
+
+    def __init__(self, rule: str, step: str, why: str) -> None:
+        super().__init__(f"{rule}, {step}: {why}")
+        self.rule, self.step, self.why = rule, step, why
+
+
+@dataclass(eq=False)
+class Nodes:
+    """Parts of the box: points t in [t_low, t_high] whose pre-activations lie in [low, high].
+
+    Args:
+        t_low, t_high: (M, d).
+        low, high: (M, hidden neurons).
+        open: (M, C) which clauses are not excluded yet.
+        number: (M,) in the order in which they came to be; the root is 0.
+        splits: M tuples of (layer, neuron, sign): sign · z ≥ 0 is assumed.
+    """
+
+    t_low: np.ndarray
+    t_high: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    open: np.ndarray
+    number: np.ndarray
+    splits: list[tuple[tuple[int, int, int], ...]]
+
+    def take(self, index: np.ndarray) -> Nodes:
+        """Copies of some of them."""
+        return Nodes(
+            self.t_low[index], self.t_high[index], self.low[index], self.high[index],
+            self.open[index], self.number[index], [self.splits[i] for i in index],
+        )  # fmt: skip
+
+    @staticmethod
+    def join(parts: Sequence[Nodes]) -> Nodes:
+        """All of them."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("t_low", "t_high", "low", "high", "open", "number")
+        low, high, z_low, z_high, is_open, number = (
+            np.concatenate([getattr(p, name) for p in parts]) for name in names
+        )
+        splits = [s for p in parts for s in p.splits]
+        return Nodes(low, high, z_low, z_high, is_open, number, splits)
+
+
+@dataclass(frozen=True, eq=False)
+class Clauses:
+    """The unsafe outputs of one case: some clause, all rows of which are row · y ≥ bound.
+
+    Args:
+        rows: (R, n_outputs) integers as float64.
+        bound: R exact numbers.
+        strict: (R,) whether ≥ is >.
+        first: clause c has the rows first[c] to first[c + 1] − 1.
+    """
+
+    rows: np.ndarray
+    bound: tuple[Fraction, ...]
+    strict: np.ndarray
+    first: np.ndarray
+
+
+def clauses(constraints: Sequence[Sequence[LinearConstraint]], n: int, step: str) -> Clauses:
+    """A case's clauses in integers; those with a constraint that never holds are left out.
+
+    Raises:
+        InvalidError: a clause without constraints: every point is unsafe.
+    """
+    rows, bound, strict, first = [], [], [], [0]
+    for clause in constraints:
+        if any(not c.terms and not c.holds(()) for c in clause):
+            continue
+        kept = [c for c in clause if c.terms]
+        if not kept:
+            raise InvalidError("case", step, "a clause is always true: every point is unsafe")
+        for c in kept:
+            row = [Fraction(0)] * n
+            for i, v in c.terms:
+                row[i] += v
+            integers, q = common_denominator(row)
+            if max(map(abs, integers)) >= 2**53:
+                raise InvalidError(
+                    "case", step, "a coefficient of the property has more than 53 bits"
+                )
+            rows.append([float(v) for v in integers])
+            bound.append(c.bound * q)
+            strict.append(c.strict)
+        first.append(len(rows))
+    matrix = np.array(rows).reshape(len(rows), n)
+    return Clauses(matrix, tuple(bound), np.array(strict, dtype=bool), np.array(first))
+
+
+class Case:
+    """The state of a check of one case.
+
+    Args:
+        network: with the inputs as further outputs if the property mixes them.
+        prop: the property.
+        index: which case.
+    """
+
+    def __init__(self, network: Network, prop: Property, index: int) -> None:
+        case = prop.cases[index]
+        self.clauses = clauses(case.clauses, network.n_outputs, f"case {index}")
+        self.chain: Chain = chain(
+            network.layers, case.box, (-self.clauses.rows, list(self.clauses.bound))
+        )
+        hidden = self.chain.bounds[:-1]
+        ends = np.cumsum([0] + [len(b[0]) for b in hidden])
+        self.parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+        self.relu = np.concatenate([layer.relu for layer in self.chain.layers[:-1]])
+        count = len(self.clauses.first) - 1
+        low, high = self.chain.box
+        root = Nodes(
+            low[None],
+            high[None],
+            np.concatenate([b[0] for b in hidden])[None],
+            np.concatenate([b[1] for b in hidden])[None],
+            np.ones((1, count), dtype=bool),
+            np.zeros(1, dtype=np.int64),
+            [()],
+        )
+        self.created = 1
+        self.stack = [root] if count else []
+
+    def pop(self, count: int, step: str) -> Nodes:
+        """The last nodes of the stack, in its order."""
+        parts, have = [], 0
+        while self.stack and have < count <= MAX_NODES:
+            parts.append(self.stack.pop())
+            have += len(parts[-1].number)
+        if not 0 < count <= have:
+            raise InvalidError("stack", step, f"{count} nodes wanted, {have} are open")
+        nodes = Nodes.join(parts[::-1])
+        rest = np.arange(have - count)
+        if len(rest):
+            self.stack.append(nodes.take(rest))
+        return nodes.take(np.arange(have - count, have))
+
+    def forms(self, layer: int, nodes: Nodes, owner: np.ndarray, mu: Any) -> Forms:
+        """Linear lower bounds of forms of one layer's pre-activations, row q on node owner[q]."""
+        before = [(nodes.low[:, p][owner], nodes.high[:, p][owner]) for p in self.parts[:layer]]
+        exponent = np.zeros(len(owner), dtype=np.int64)
+        rows = Rows(layer, mu, exponent, [b[0] for b in before], [b[1] for b in before])
+        return backward(self.chain.layers, self.chain.scale, rows, self.chain.bits)
+
+    def tighten(self, nodes: Nodes) -> None:
+        """Bound every unstable neuron again, layer by layer, in every node."""
+        for k, part in enumerate(self.parts):
+            low, high = nodes.low[:, part], nodes.high[:, part]
+            found = np.nonzero(self.relu[part] & (low < 0) & (high > 0))
+            for start in range(0, len(found[0]), _CHUNK):
+                owner, neuron = (f[start : start + _CHUNK] for f in found)
+                one, scale = np.ones_like(owner), self.chain.layers[k].scale
+                ends = nodes.t_low[owner], nodes.t_high[owner]
+                value = self.forms(k, nodes, owner, (neuron, one)).least(*ends).at_scale(scale)
+                low[owner, neuron] = np.maximum(low[owner, neuron], value)
+                value = self.forms(k, nodes, owner, (neuron, -one)).least(*ends).at_scale(scale)
+                high[owner, neuron] = np.minimum(high[owner, neuron], -value)

@@ -1,0 +1,212 @@
+"""A network on a box as integers: layers, moved inputs, and bounds by interval arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from verifier.core.network import Layer
+from verifier.core.property import Box
+from verifier.proof.integers import BOUND, HALF, LIMB, STORED, Affine, TooWideError, product
+
+Interval = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The layers on one box.
+
+    Args:
+        layers: in integers.
+        scale: inputs are x = corner + t 2^-scale with integers t ≥ 0.
+        corner: (d,) exact lower ends of the box, rounded down to the scale.
+        box: lower and upper t, rounded outwards.
+        bounds: interval bounds of every layer's pre-activations, times 2^-(the layer's scale).
+        bits: coefficients in backward passes stay below 2^bits.
+    """
+
+    layers: tuple[Affine, ...]
+    scale: int
+    corner: tuple[Fraction, ...]
+    box: Interval
+    bounds: tuple[Interval, ...]
+    bits: int
+
+
+def chain(
+    layers: Sequence[Layer], box: Box, last: tuple[np.ndarray, Sequence[Fraction]] | None = None
+) -> Chain:
+    """A network's layers on a box.
+
+    Args:
+        layers: float layers, dense or sparse.
+        box: the exact box.
+        last: weight (integers below 2^53 as float64) and exact bias of one more affine layer.
+
+    Raises:
+        TooWideError: a layer with more than 2^17 inputs, or numbers beyond 2^±900.
+    """
+    widest = max(len(box.lower), *(layer.n_out for layer in layers), len(last[0]) if last else 0)
+    bits = min(3 * HALF, 53 - (widest - 1).bit_length())
+    if bits < 36:
+        raise TooWideError(f"a layer has {widest} neurons; the checker's integers allow {1 << 17}")
+    reach = max((b - a for a, b in zip(box.lower, box.upper, strict=True)), default=Fraction(0))
+    size = max(map(abs, (*box.lower, *box.upper)), default=Fraction(0))
+    scale = _scale(reach if reach else max(size, Fraction(1)), 2 * BOUND - 2)
+    unit = Fraction(2) ** scale
+    corner = tuple(Fraction(math.floor(v * unit)) / unit for v in box.lower)
+    high = np.array(
+        [math.ceil((v - c) * unit) for v, c in zip(box.upper, corner, strict=True)], dtype=np.int64
+    )
+    ends: Interval = (np.zeros(len(high), dtype=np.int64), high)
+    a, a_scale, moved = ends, scale, corner
+    out: list[Affine] = []
+    bounds: list[Interval] = []
+    parts = [(layer.weight, _exact(layer.bias), np.asarray(layer.relu)) for layer in layers]
+    if last is not None:
+        parts.append((last[0], list(last[1]), np.zeros(len(last[0]), dtype=bool)))
+    for weight, bias, relu in parts:
+        affine, (low, up) = _affine(weight, bias, relu, a, a_scale, bits, moved)
+        out.append(affine)
+        bounds.append((low, up))
+        a = (np.where(relu, np.maximum(low, 0), low), np.where(relu, np.maximum(up, 0), up))
+        a_scale, moved = affine.scale, ()
+    return Chain(tuple(out), scale, corner, ends, tuple(bounds), bits)
+
+
+def _scale(size: Fraction, bits: int) -> int:
+    """A B with size 2^B < 2^bits, at most two too small (size > 0)."""
+    if not Fraction(2) ** -900 < size < Fraction(2) ** 900:
+        raise TooWideError("numbers beyond 2^±900")
+    return bits - 1 - (size.numerator.bit_length() - size.denominator.bit_length() + 1)
+
+
+def _exact(values: np.ndarray) -> list[Fraction]:
+    return [Fraction(float(v)) for v in values]
+
+
+def _affine(
+    weight: Any,
+    bias: list[Fraction],
+    relu: np.ndarray,
+    a: Interval,
+    a_scale: int,
+    bits: int,
+    corner: Sequence[Fraction],
+) -> tuple[Affine, Interval]:
+    """One layer in integers and interval bounds of its pre-activations.
+
+    Args:
+        a: bounds of what it reads, times 2^-a_scale.
+        corner: what is added to what it reads (the box's corner, or nothing).
+    """
+    limbs, exponent, exact = _limbs(weight)
+    parts = _signed(limbs)
+    # The range of a in as many bits as a product takes, rounded outwards.
+    drop = max(0, int(max(np.abs(a[0]).max(), np.abs(a[1]).max())).bit_length() - bits)
+    inner = (a[0] >> drop, -((-a[1]) >> drop))
+    bottom = _product(inner[0], parts[0]) + _product(inner[1], parts[1])
+    top = -(_product(-inner[1], parts[0]) + _product(-inner[0], parts[1]))
+    factor = Fraction(2) ** (HALF - exponent - a_scale + drop)
+    if corner:
+        bias = [b + m for b, m in zip(bias, _moved(weight, corner), strict=True)]
+    lost = (Fraction(0), Fraction(0)) if exact else _lost(a, a_scale, exponent)
+    largest = max(max(map(abs, bias)), -lost[0], lost[1], Fraction(1, 2**600))
+    bias_scale = _scale(2 * largest, 2 * BOUND - 2)
+    power = Fraction(2) ** bias_scale
+    bias_low = np.array([math.floor((b + lost[0]) * power) for b in bias], dtype=np.int64)
+    bias_high = np.array([math.ceil((b + lost[1]) * power) for b in bias], dtype=np.int64)
+    size = max(abs(int(bottom.min())), abs(int(top.max()))) * factor
+    scale = _scale(4 * max(size, largest), STORED)
+    step, bias_step = factor * Fraction(2) ** scale, Fraction(2) ** (scale - bias_scale)
+    low_z = [
+        math.floor(int(v) * step + int(b) * bias_step)
+        for v, b in zip(bottom, bias_low, strict=True)
+    ]
+    high_z = [
+        math.ceil(int(v) * step + int(b) * bias_step) for v, b in zip(top, bias_high, strict=True)
+    ]
+    affine = Affine(limbs, exponent, bias_low, bias_high, bias_scale, scale, relu)
+    return affine, (np.array(low_z, dtype=np.int64), np.array(high_z, dtype=np.int64))
+
+
+def _product(row: np.ndarray, limbs: Sequence[Any]) -> np.ndarray:
+    """One row times Wᵀ."""
+    return product(row[None], [limb.T for limb in limbs])[0]
+
+
+def _limbs(weight: Any) -> tuple[tuple[Any, ...], int, bool]:
+    """The limbs of W with their exponent, and whether they are all of it (else rounded down)."""
+    values = weight.data if sp.issparse(weight) else weight
+    mantissa, power = np.frexp(values)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    power = np.where(whole == 0, -(1 << 20), power)
+    top = int(max(power.max(initial=-(1 << 20)), -1000))
+    exponent = LIMB - 1 - top
+    out = []
+    # What is left of each number is whole 2^(power − 53).
+    for k in range(3):
+        shift = 53 - power - exponent - k * LIMB
+        limb = whole >> np.clip(shift, 0, 63)
+        out.append(limb)
+        whole = whole - (limb << np.clip(shift, 0, 63))
+    exact = not whole.any()
+    while len(out) > 1 and not out[-1].any():
+        out.pop()
+
+    def stored(part: np.ndarray) -> Any:
+        numbers = part.astype(np.float64)
+        if not sp.issparse(weight):
+            return np.ascontiguousarray(numbers)
+        return sp.csr_array((numbers, weight.indices, weight.indptr), shape=weight.shape)
+
+    return tuple(stored(part) for part in out), exponent, exact
+
+
+def _signed(limbs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """The limbs of the numbers ≥ 0 and of the others."""
+    first = limbs[0]
+    positive = (first.data if sp.issparse(first) else first) >= 0
+
+    def part(matrix: Any, mask: np.ndarray) -> Any:
+        if not sp.issparse(matrix):
+            return np.where(mask, matrix, 0.0)
+        data = np.where(mask, matrix.data, 0.0)
+        return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+    return [part(m, positive) for m in limbs], [part(m, ~positive) for m in limbs]
+
+
+def _moved(weight: Any, corner: Sequence[Fraction]) -> list[Fraction]:
+    """W corner, exactly."""
+    if sp.issparse(weight):
+        bounds = zip(weight.indptr[:-1], weight.indptr[1:], strict=True)
+        return [
+            sum(
+                (
+                    Fraction(float(v)) * corner[j]
+                    for v, j in zip(weight.data[a:b], weight.indices[a:b], strict=True)
+                ),
+                Fraction(0),
+            )
+            for a, b in bounds
+        ]
+    from verifier.core.exact import common_denominator, scaled_integers
+
+    integers, q = common_denominator(corner)
+    scaled, bits = scaled_integers(weight)
+    column = np.empty(len(integers), dtype=object)
+    column[:] = integers
+    return [Fraction(int(v), q) / Fraction(2) ** bits for v in scaled.dot(column)]
+
+
+def _lost(a: Interval, a_scale: int, exponent: int) -> tuple[Fraction, Fraction]:
+    """Σ_j e_j a_j for unknown 0 ≤ e_j < 2^-(exponent + 2 LIMB): its least and greatest value."""
+    unit = Fraction(2) ** (-exponent - 2 * LIMB - a_scale)
+    return int(np.minimum(a[0], 0).sum()) * unit, int(np.maximum(a[1], 0).sum()) * unit
