@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -73,8 +73,7 @@ class Construction:
         value = outputs[0] / self.label_step
         if self.lipschitz is not None:
             return self.labels[value > 0] if value else None
-        known = value.denominator == 1 and 1 <= value <= len(self.labels)
-        return self.labels[int(value) - 1] if known else None
+        return scalar_label(value, self.labels)
 
     def decision(self, data: DataSet) -> Decision | None:
         """How the outputs mean a class, as the verifier reads them and files say it.
@@ -101,22 +100,53 @@ class Construction:
             data: the set that the network was built from.
         """
         reach = self.radius * (_NEARLY if self.open_radius else 1)
-        items = []
-        for i, j in (self.closest.pair, self.closest.pair[::-1]):
-            steps = [
-                (a, max(-reach, min(reach, (b - a) / 2)))
-                for a, b in zip(data.sample(i), data.sample(j), strict=True)
-            ]
-            found = self.label(self.network.exact([a + step for a, step in steps]))
-            items.append(
-                Claim.equal(
-                    f"label of {i} towards {j}",
-                    data.label_name(int(data.labels[i])),
-                    "none" if found is None else data.label_name(found),
-                    "the closest pair, evaluated exactly",
-                )
+        return closest_claims(
+            self.claims.construction,
+            data,
+            self.closest,
+            reach,
+            lambda point: self.label(self.network.exact(point)),
+        )
+
+
+def scalar_label(value: Fraction, labels: tuple[int, ...]) -> int | None:
+    """Which class an output means that is the label 1..m itself, or None."""
+    known = value.denominator == 1 and 1 <= value <= len(labels)
+    return labels[int(value) - 1] if known else None
+
+
+def closest_claims(
+    name: str,
+    data: DataSet,
+    closest: Separation,
+    reach: Fraction,
+    label: Callable[[list[Fraction]], int | None],
+) -> Claims:
+    """The labels of the closest pair's balls, each at its point nearest to the other sample.
+
+    Args:
+        name: of the construction.
+        data: the samples.
+        closest: the pair.
+        reach: radius of the balls.
+        label: the class that the network gives a point, exactly.
+    """
+    items = []
+    for i, j in (closest.pair, closest.pair[::-1]):
+        steps = [
+            (a, max(-reach, min(reach, (b - a) / 2)))
+            for a, b in zip(data.sample(i), data.sample(j), strict=True)
+        ]
+        found = label([a + step for a, step in steps])
+        items.append(
+            Claim.equal(
+                f"label of {i} towards {j}",
+                data.label_name(int(data.labels[i])),
+                "none" if found is None else data.label_name(found),
+                "the closest pair, evaluated exactly",
             )
-        return Claims(self.claims.construction, tuple(items))
+        )
+    return Claims(name, tuple(items))
 
 
 def ranked_labels(data: DataSet) -> tuple[np.ndarray, tuple[int, ...]]:

@@ -9,12 +9,13 @@ weight.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from constructions.claims import Claim, Claims
-from constructions.construction import ranked_labels
+from constructions.construction import closest_claims, ranked_labels, scalar_label
 from constructions.dataset import DataSet
 from constructions.radius import require_radius
 from constructions.safe_rounding import ceil_log2, robust_faces
@@ -22,15 +23,43 @@ from constructions.separation import Separation, positive_separation
 from verifier.core.scan import ScanNetwork
 
 
-def running_maximum_scan(data: DataSet, radius: Fraction) -> tuple[ScanNetwork, Separation, Claims]:
+@dataclass(frozen=True, eq=False)
+class ScanConstruction:
+    """The network with what its theorem promises; see ``constructions.construction``.
+
+    Args:
+        network: the loop.
+        claims: promised sizes beside its own.
+        radius: μ.
+        closest: λ(D) and the pair of samples that attains it.
+        labels: which class of the data set each of the labels 1..m is.
+        values: the distinct coordinates of the samples, ascending, which network.which counts.
+    """
+
+    network: ScanNetwork
+    claims: Claims
+    radius: Fraction
+    closest: Separation
+    labels: tuple[int, ...]
+    values: tuple[Fraction, ...]
+
+    def closest_claims(self, data: DataSet) -> Claims:
+        """The labels where the closest two balls nearly touch, exactly."""
+        return closest_claims(
+            self.claims.construction,
+            data,
+            self.closest,
+            self.radius,
+            lambda point: scalar_label(self.network.exact(point)[0], self.labels),
+        )
+
+
+def running_maximum_scan(data: DataSet, radius: Fraction) -> ScanConstruction:
     """The running-maximum network as a loop: width 3d + 1, depth 2N + 1.
 
     Args:
-        data: the samples; ``ranked_labels`` says which label 1..m each class has.
+        data: the samples.
         radius: μ.
-
-    Returns:
-        (network, λ with its pair, the claims, which hold).
 
     Raises:
         RadiusError: radius ≥ λ/2.
@@ -40,7 +69,8 @@ def running_maximum_scan(data: DataSet, radius: Fraction) -> tuple[ScanNetwork, 
     closest = positive_separation(data)
     require_radius(data, radius, closest)
     values, which = _indexed(data.points)
-    faces = robust_faces(_values_only(data, values), radius, closest.lam)
+    distinct = _values_only(data, values)
+    faces = robust_faces(distinct, radius, closest.lam)
     n, d = data.points.shape
     network = ScanNetwork(
         which,
@@ -53,13 +83,17 @@ def running_maximum_scan(data: DataSet, radius: Fraction) -> tuple[ScanNetwork, 
         "optimal-robust",
     )
     source = "THEORY 1"
-    steepness = Claim.at_least("K · gap", len(labels), Fraction(network.slope) * faces.gap, source)
-    sizes = (
-        Claim.equal("width", 3 * d + 1, network.width, f"3d + 1, {source}"),
-        Claim.equal("depth", 2 * n + 1, network.depth, f"2N + 1, {source}"),
-        Claim.at_most("nonzeros", n * (8 * d + 5), network.nonzeros, f"≤ N (8d + 5), {source}"),
-    )
-    return network, closest, Claims("optimal-robust", (*sizes, steepness)).check()
+    claims = Claims(
+        "optimal-robust",
+        (
+            Claim.equal("width", 3 * d + 1, network.width, f"3d + 1, {source}"),
+            Claim.equal("depth", 2 * n + 1, network.depth, f"2N + 1, {source}"),
+            Claim.at_most("nonzeros", n * (8 * d + 5), network.nonzeros, f"≤ N (8d + 5), {source}"),
+            Claim.at_least("K · gap", len(labels), Fraction(network.slope) * faces.gap, source),
+        ),
+    ).check()
+    exact = tuple(distinct.sample(k)[0] for k in range(len(values)))
+    return ScanConstruction(network, claims, radius, closest, labels, exact)
 
 
 def _indexed(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -70,6 +70,14 @@ def build(
             "(by default if that takes seconds).",
         ),
     ] = None,
+    scan: Annotated[
+        bool,
+        typer.Option(
+            "--scan",
+            help="optimal-robust only: one ONNX Scan over the points instead of 2N+1 layers, "
+            "which holds sets of any size.",
+        ),
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Build a network, write it, read it back, and check what its theorem promises.
@@ -96,6 +104,8 @@ def build(
         )
     if (construction is Name.blocks) != (width is not None):
         raise typer.BadParameter("--width goes with blocks, and blocks needs it")
+    if scan and construction is not Name.optimal_robust:
+        raise typer.BadParameter("--scan goes with optimal-robust")
     share = None if ratio is None else rational(ratio, "--ratio")
     if share is not None and not 0 <= share < 1:
         raise typer.BadParameter(
@@ -103,7 +113,7 @@ def build(
         )
     radius = None if mu is None else rational(mu, "--mu")
     # Loading the compiled search takes a second, which --help need not wait for.
-    from relucid import building
+    from relucid import building, building_scan
 
     request = building.Request(str(construction), data, out, share, radius, width, limit, prove)
-    building.run(request, json_output)
+    (building_scan if scan else building).run(request, json_output)

@@ -22,7 +22,8 @@ ratios = st.sampled_from([Fraction(0), Fraction(1, 2), Fraction(99, 100), Fracti
 def test_the_layers_are_those_of_the_chain(data, ratio):
     radius = ratio * separation(data) / 2
     chain = running_maximum(data, radius)
-    loop, closest, claims = running_maximum_scan(data, radius)
+    built = running_maximum_scan(data, radius)
+    loop = built.network
     layers = list(loop.layers())
     assert len(layers) == chain.network.depth == loop.depth
     for ours, theirs in zip(layers, chain.network.layers, strict=True):
@@ -32,8 +33,10 @@ def test_the_layers_are_those_of_the_chain(data, ratio):
     assert loop.nonzeros == chain.network.nonzeros
     assert loop.dense_parameters == chain.dense_parameters
     assert loop.width == chain.network.width
-    assert closest.lam == chain.separation
-    assert claims.hold
+    assert (built.closest.lam, built.closest.pair) == (chain.separation, chain.closest.pair)
+    assert built.labels == chain.labels
+    assert built.claims.hold
+    assert built.closest_claims(data).hold
 
 
 @settings(max_examples=30)
@@ -41,7 +44,7 @@ def test_the_layers_are_those_of_the_chain(data, ratio):
 def test_exact_values_are_those_of_the_chain(data, ratio, seed):
     radius = ratio * separation(data) / 2
     chain = running_maximum(data, radius).network
-    loop, _, _ = running_maximum_scan(data, radius)
+    loop = running_maximum_scan(data, radius).network
     rng = np.random.default_rng(seed)
     for i in range(min(len(data), 4)):
         for x in ball_points(data, i, radius, rng):

@@ -53,7 +53,7 @@ def test_sizes_are_those_of_the_layers(n, shift):
     loop = ScanNetwork(**{**GOOD, **parts})
     chain = Network(tuple(loop.layers()))
     assert (loop.depth, loop.width) == (chain.depth, chain.width)
-    assert loop.nonzeros == chain.nonzeros
+    assert (loop.nonzeros, loop.n_relu) == (chain.nonzeros, chain.n_relu)
     assert loop.dense_parameters == sum(a.n_out * (a.n_in + 1) for a in chain.layers)
     for point in [(1, 8), (0, 0), (-20, 3), (Fraction(1, 3), Fraction(17, 2))]:
         assert loop.exact(point) == chain.exact(point)

@@ -13,6 +13,8 @@ from onnx import numpy_helper
 from verifier.core.errors import ExportError, ModelError
 from verifier.core.network import Layer, Network
 from verifier.core.scan import ScanNetwork
+from verifier.io import onnx as onnx_import
+from verifier.io.onnx import load_model
 from verifier.io.onnx_export import export_onnx
 from verifier.io.onnx_scan import export_scan, is_scan, read_scan
 
@@ -112,3 +114,22 @@ def test_a_chain_is_no_scan(tmp_path):
 def test_no_place_to_write(tmp_path):
     with pytest.raises(ExportError, match="cannot be written"):
         export_scan(scan_network(1), tmp_path / "missing" / "n.onnx")
+
+
+def test_the_importer_unrolls_it(tmp_path):
+    path = tmp_path / "n.onnx"
+    network = scan_network(7)
+    export_scan(network, path)
+    model = load_model(path)
+    assert (model.network.depth, model.network.width) == (network.depth, network.width)
+    for a, b in zip(model.network.layers, network.layers(), strict=True):
+        assert np.array_equal(a.dense, b.dense)
+        assert np.array_equal(a.bias, b.bias)
+
+
+def test_too_large_to_unroll(tmp_path, monkeypatch):
+    path = tmp_path / "n.onnx"
+    export_scan(scan_network(7), path)
+    monkeypatch.setattr(onnx_import, "_UNROLLED", 3)
+    with pytest.raises(ModelError, match="up to 3 weights are unrolled"):
+        load_model(path)

@@ -111,6 +111,11 @@ class ScanNetwork:
         return 3 * self.n_inputs + (self.n_samples > 1)
 
     @property
+    def n_relu(self) -> int:
+        """Number of ReLUs: all hidden neurons."""
+        return sum(n_out for n_out, _ in self._shapes()) - 1
+
+    @property
     def nonzeros(self) -> int:
         """Nonzero weights and biases of all layers, as ``layers`` gives them."""
         n, d = self.which.shape

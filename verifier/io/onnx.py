@@ -32,6 +32,7 @@ from verifier.core.decision import Decision
 from verifier.core.errors import ModelError, NetworkError, PropertyError, UnsupportedOperatorError
 from verifier.core.network import Network
 from verifier.core.property import LinearConstraint, Property
+from verifier.core.scan import ScanNetwork
 from verifier.io.gemm_chain import chain_network
 from verifier.io.lowering.chain import chain
 from verifier.io.lowering.graph import Graph, lower, read_graph
@@ -39,6 +40,7 @@ from verifier.io.lowering.tensor import Lowering
 from verifier.io.meaning import read_decision
 from verifier.io.model_file import read_model
 from verifier.io.onnx_export import export_onnx
+from verifier.io.onnx_scan import is_scan, scan_network
 from verifier.io.runtime import Session
 from verifier.io.validation import chain_error, compare, sample_points
 
@@ -135,6 +137,10 @@ def _survives(constraint: LinearConstraint, tail: str, n_outputs: int) -> bool:
     return tail == "LogSoftmax" or (len(terms) == 2 and constraint.bound == 0)
 
 
+#: Weights that a loop may have in order to be read as layers.
+_UNROLLED = 20_000_000
+
+
 def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
     """Import an ONNX model.
 
@@ -186,7 +192,8 @@ def _literal(
 ) -> tuple[Network, np.ndarray] | None:
     """A chain of Gemm and Relu nodes as it stands in the file, or None for any other graph.
 
-    Depth and width are then the file's own, and chains of thousands of layers are no trouble.
+    Depth and width are then the file's own, and chains of thousands of layers are no trouble. A
+    running maximum over samples (``onnx_scan``) is the chain that it stands for.
 
     Returns:
         the network, and a bound on a runtime's error at the points.
@@ -194,8 +201,25 @@ def _literal(
     try:
         network = replace(chain_network(proto, str(path)), name=path.stem)
     except (ModelError, NetworkError):  # another form, or a mistake that the other way reports
-        return None
+        if not is_scan(proto):
+            return None
+        network = _unrolled(scan_network(proto, str(path)), path)
     return network, chain_error(network, points, double=graph.double)[1]
+
+
+def _unrolled(loop: ScanNetwork, path: Path) -> Network:
+    """All blocks as layers.
+
+    Raises:
+        ModelError: they have too many weights.
+    """
+    if loop.nonzeros > _UNROLLED:
+        raise ModelError(
+            f"{path}: a running maximum over {loop.n_samples} samples with {loop.nonzeros} weights "
+            f"in {loop.depth} layers; up to {_UNROLLED} weights are unrolled. "
+            "relucid build optimal-robust --scan proves the balls of such a file"
+        )
+    return Network(tuple(loop.layers()), loop.input_shape, path.stem)
 
 
 def _lowered(graph: Graph, path: Path, points: np.ndarray) -> tuple[Network, np.ndarray]:

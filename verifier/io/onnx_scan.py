@@ -8,16 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from verifier.core.decision import Decision
 from verifier.core.errors import ExportError, ModelError, NetworkError
 from verifier.core.files import write_atomic
 from verifier.core.scan import ScanNetwork
+from verifier.io.meaning import write_decision
 from verifier.io.model_file import read_model
 from verifier.io.onnx_export import IR_VERSION, MAX_BYTES, OPSET
 
 _TENSORS = ("above", "below", "labels", "shift", "slope", "which")
 
 
-def export_scan(network: ScanNetwork, path: str | os.PathLike[str]) -> str:
+def export_scan(
+    network: ScanNetwork, path: str | os.PathLike[str], *, decision: Decision | None = None
+) -> str:
     """Write the network as an ONNX model; its size is that of the N d indices.
 
     One input of shape (batch, *input_shape), one output of shape (batch, 1).
@@ -25,6 +29,7 @@ def export_scan(network: ScanNetwork, path: str | os.PathLike[str]) -> str:
     Args:
         network: what to write.
         path: the file to create or replace; it appears when it is complete.
+        decision: what the output means, for the file's metadata.
 
     Returns:
         "float32" if every number is exactly a float32, else "float64".
@@ -38,8 +43,11 @@ def export_scan(network: ScanNetwork, path: str | os.PathLike[str]) -> str:
             f"{network.which.nbytes} bytes, an ONNX file holds less than {MAX_BYTES}"
         )
     kind = _kind(network)
+    model = _model(network, kind)
+    if decision is not None:
+        write_decision(model, decision)
     try:
-        write_atomic(Path(path), _model(network, kind).SerializeToString())
+        write_atomic(Path(path), model.SerializeToString())
     except OSError as problem:
         raise ExportError(f"{path}: cannot be written: {problem.strerror}") from problem
     return kind
@@ -54,9 +62,17 @@ def read_scan(path: str | os.PathLike[str]) -> ScanNetwork:
     Raises:
         ModelError: no ONNX model, or one of another form.
     """
+    return scan_network(read_model(path)[0], str(path))
+
+
+def scan_network(model: Any, path: str) -> ScanNetwork:
+    """The same for a model that has been read.
+
+    Raises:
+        ModelError: a model of another form.
+    """
     from onnx import numpy_helper
 
-    model, _ = read_model(path)
     found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name != "axis"}
     if sorted(found) != sorted(_TENSORS):
         raise ModelError(
