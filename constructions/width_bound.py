@@ -15,6 +15,7 @@ the one and at least (d − 1)(1 − 4μ) on the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, permutations
@@ -210,6 +211,62 @@ def _rational(network: Network, k: int) -> tuple[np.ndarray, np.ndarray]:
     return weight.reshape(layer.n_out, layer.n_in), bias
 
 
+#: Numbers and digits that a line shows.
+_MANY, _LONG = 8, 24
+
+_STATEMENT = (
+    "No network whose first layer has rank < d is a robust memorization of {0, e_1, ..., e_d} (0 "
+    "in one class, the e_k in another) of a radius μ ≥ 1/4. For μ < 1/4 rank d − 1 suffices."
+)
+
+
+def demonstrate_on(network: Network, mu: Fraction = THRESHOLD) -> Demonstration:
+    """The theorem on a given network: two points that refute it.
+
+    Args:
+        network: any network whose first layer has a rank below its number of inputs.
+        mu: the radius, at least 1/4.
+
+    Raises:
+        DataError: mu < 1/4.
+        NetworkError: the first layer has full rank.
+    """
+    found = refute(network, mu)
+    output = check_collision(network, found)
+    words = {name: [str(v) for v in point] for name, point in (("p", found.p), ("q", found.q))}
+    first = network.layers[0]
+    return Demonstration(
+        _STATEMENT,
+        f"{network.name}: {network.n_inputs} inputs, {first.n_out} neurons in the first layer, "
+        f"μ = {mu}",
+        (_collision_shown(f"{network.name} gives", found, output, words),),
+        {"d": network.n_inputs, "mu": str(mu), "k": found.k, **words,
+         "output": [str(v) for v in output]},
+    )  # fmt: skip
+
+
+def _collision_shown(
+    who: str, found: Collision, output: Vector, words: dict[str, list[str]]
+) -> Shown:
+    """Two points with one output, as far as a person wants to read them."""
+    value = _listed(output) if len(output) == 1 else f"({_listed(output)})"
+    points = [(name, [Fraction(v) for v in numbers]) for name, numbers in words.items()]
+    shown = ", ".join(f"{name} = ({_listed(point)})" for name, point in points)
+    return Shown(
+        f"{who} two points in balls of different classes (around 0 and e_{found.k + 1}) the same "
+        f"output {value}",
+        f"{shown}, both evaluated in rational arithmetic",
+    )
+
+
+def _listed(numbers: Sequence[Fraction]) -> str:
+    """The numbers, or the first of many, long ones as decimals."""
+    words = [str(v) if len(str(v)) <= _LONG else f"≈{float(v):.4g}" for v in numbers[:_MANY]]
+    hidden = len(numbers) > _MANY or any("≈" in word for word in words)
+    more = f", … ({len(numbers)} in all)" if len(numbers) > _MANY else ""
+    return ", ".join(words) + more + (" (exactly: --json)" if hidden else "")
+
+
 def demonstrate() -> Demonstration:
     """d = 5: a random network of width 4 is refuted at μ = 1/4; one of rank 4 is proved below."""
     d, mu, below = 5, THRESHOLD, Fraction(249, 1000)
@@ -230,18 +287,11 @@ def demonstrate() -> Demonstration:
     rank = check_narrow_network(narrow, below, origin=1, units=2)
     words = {name: [str(v) for v in point] for name, point in (("p", found.p), ("q", found.q))}
     return Demonstration(
-        "No network whose first layer has rank < d is a robust memorization of "
-        "{0, e_1, ..., e_d} (0 in one class, the e_k in another) of a radius μ ≥ 1/4. "
-        "For μ < 1/4 rank d − 1 suffices.",
+        _STATEMENT,
         f"d = {d}; a random network with layers of {', '.join(map(str, sizes[1:]))} neurons "
         f"(integer weights), μ = {mu}; and a network built for μ = {below}",
         (
-            Shown(
-                f"the random network gives two points in balls of different classes (around 0 and "
-                f"e_{found.k + 1}) the same output {output[0]}",
-                f"p = ({', '.join(words['p'])}), q = ({', '.join(words['q'])}), both evaluated in "
-                "rational arithmetic",
-            ),
+            _collision_shown("the random network gives", found, output, words),
             Shown(
                 f"the bound is sharp: a network with a first layer of rank {rank} < {d} is a "
                 f"robust memorization of radius {below}",

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from constructions.demonstration import Demonstration, Question, Shown, SlopeQuestion
+from relucid.numbers import rational
 from verifier.core.verdict import Unknown, Verdict, word
 
 #: One theorem = one entry: the module in ``constructions`` whose ``demonstrate()`` shows it.
@@ -38,13 +39,34 @@ _LIMIT = 10.0
 
 def theorem(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(THEOREMS)}.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="width-bound only: refute this ONNX file (or bundled model) instead."),
+    ] = None,
+    mu: Annotated[
+        str | None,
+        typer.Option(help="With --model: the radius, at least 1/4, which is the default."),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a theorem on a concrete instance: what was proved, and by what certificate."""
     if name not in THEOREMS:
         raise typer.BadParameter(f"no theorem {name!r}; there are {', '.join(THEOREMS)}")
+    if model is not None and name != "width-bound":
+        raise typer.BadParameter("--model goes with width-bound")
+    if mu is not None and model is None:
+        raise typer.BadParameter("--mu goes with --model")
+    radius = None if mu is None else rational(mu, "--mu")
     started = time.monotonic()
-    shown: Demonstration = import_module(f"constructions.{THEOREMS[name]}").demonstrate()
+    module = import_module(f"constructions.{THEOREMS[name]}")
+    shown: Demonstration
+    if model is None:
+        shown = module.demonstrate()
+    else:
+        from relucid.runs import open_model
+
+        network = open_model(model).network
+        shown = module.demonstrate_on(network, *([] if radius is None else [radius]))
     answers = tuple(ask(question) for question in shown.questions)
     answers += tuple(ask_slope(question) for question in shown.slopes)
     shown = replace(shown, shown=shown.shown + answers)

@@ -3,15 +3,19 @@
 import json
 import time
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import assert_refused, identity_network, relucid
 
 from constructions.claims import ClaimError
 from constructions.demonstration import Question, SlopeQuestion
 from relucid.theorem import THEOREMS, ask, ask_slope
+from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Property
+from verifier.io.onnx_export import export_onnx
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,3 +115,36 @@ def test_a_slope_that_is_not_the_theorems_is_an_error():
     for constant, least in ((Fraction(1, 2), False), (Fraction(2), False), (Fraction(2), True)):
         with pytest.raises(ClaimError, match="between 1 and 1"):
             ask_slope(SlopeQuestion("steep", network, constant, least))
+
+
+def test_the_width_bound_refutes_a_given_model(capsys, tmp_path):
+    """784 inputs, 40 neurons: the points are in their balls, and onnxruntime agrees."""
+    rng = np.random.default_rng(0)
+    sizes, layers = (784, 40, 10), []
+    for n, m in pairwise(sizes):
+        relu = np.full(m, m != 10)
+        layers.append(Layer(np.float32(rng.normal(size=(m, n))), np.zeros(m), relu))
+    network, path = Network(tuple(layers)), tmp_path / "n.onnx"
+    export_onnx(network, path)
+    result = relucid(capsys, "theorem", "width-bound", "--model", path, "--mu", "0.3", "--json")
+    values = json.loads(result.out)["values"]
+    p, q = ([Fraction(v) for v in values[name]] for name in ("p", "q"))
+    unit = [Fraction(int(j == values["k"])) for j in range(784)]
+    assert max(map(abs, p)) <= Fraction(3, 10)
+    assert max(abs(a - b) for a, b in zip(q, unit, strict=True)) <= Fraction(3, 10)
+    assert network.exact(p) == network.exact(q) == tuple(map(Fraction, values["output"]))
+    text = relucid(capsys, "theorem", "width-bound", "--model", path).out
+    assert "(784 in all) (exactly: --json)" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lipschitz", "--model", "digits-mlp"], "--model goes with width-bound"),
+        (["width-bound", "--mu", "1/3"], "--mu goes with --model"),
+        (["width-bound", "--model", "digits-mlp", "--mu", "1/5"], "radii from 1/4 on"),
+        (["width-bound", "--model", "missing.onnx"], "missing.onnx"),
+    ],
+)
+def test_models_that_are_refused(capsys, arguments, message):
+    assert_refused(relucid(capsys, "theorem", *arguments), message)
