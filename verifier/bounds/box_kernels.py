@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from verifier.bounds.float_error import TINY, UNIT, gamma
-from verifier.bounds.interval import Bounds, magnitudes, underflow_allowance
+from verifier.bounds.interval import Bounds, magnitudes, own_error, underflow_allowance
 from verifier.bounds.jit import jit
 from verifier.bounds.kernels import chord_above
 from verifier.core.network import Network
@@ -33,6 +33,7 @@ class Packed(NamedTuple):
         width: (depth + 1,) sizes, input first.
         error: gamma for a whole backward pass.
         underflow: covers the products of a whole backward pass that underflow.
+        own: (depth, P) what a neuron's own rounding adds (0 in exact arithmetic).
         room_relaxed, room_all: see ``ROOM_RELAXED``; 0 where no proof is wanted.
     """
 
@@ -43,6 +44,7 @@ class Packed(NamedTuple):
     width: np.ndarray
     error: float
     underflow: float
+    own: np.ndarray
     room_relaxed: float = 0.0
     room_all: float = 0.0
 
@@ -91,15 +93,21 @@ def pack(
     bias, size = np.zeros((depth, padded)), np.zeros((depth, padded))
     low, high = np.zeros((depth, padded)), np.zeros((depth, padded))
     relu = np.zeros((depth, padded), dtype=bool)
-    error = gamma(int(width.max()) + 4 * depth)
+    own = np.zeros((depth, padded))
+    rounding = max((layer.rounding.relative for layer in network.layers), default=0.0)
+    error = gamma(int(width.max()) + 4 * depth) + 2.0 * rounding
     sizes = magnitudes(network, lower, upper, bounds, error)
+    if rounding:
+        absolute = max(layer.rounding.absolute for layer in network.layers)
+        sizes = [size + absolute / rounding for size in sizes]
     for k, layer in enumerate(network.layers):
         n = layer.n_out
         weight[k, :n, : layer.n_in] = layer.dense
         bias[k, :n], relu[k, :n], size[k, :n] = layer.bias, layer.relu, sizes[k]
         low[k, :n], high[k, :n] = bounds[k]
+        own[k, :n] = own_error(layer, sizes[k])
     underflow = underflow_allowance(lower, upper, sizes)
-    return Packed(weight, bias, size, relu, width, error, underflow), low, high
+    return Packed(weight, bias, size, relu, width, error, underflow, own), low, high
 
 
 def forms(net: Packed, rows: int) -> Forms:
@@ -217,7 +225,7 @@ def tighten(net, low, high, f):  # type: ignore[no-untyped-def]
                     f.lam[j] = sign * net.weight[k, i, j]
                 b = sign * net.bias[k, i]
                 const = backward(net, k, low, high, f, False) + b
-                const -= (abs(const) + abs(b)) * (4.0 * UNIT)
+                const -= (abs(const) + abs(b)) * (4.0 * UNIT) + net.own[k, i]
                 for j in range(d):
                     f.reach[k, i, j] = abs(f.lam[j])
                 v = least(const, f.lam[:d])
@@ -262,7 +270,7 @@ def bound_split(net, layer, neuron, sign, r, low, high, f):  # type: ignore[no-u
         f.lam[j] = -sign * net.weight[layer, neuron, j]
     b = -sign * net.bias[layer, neuron]
     const = backward(net, layer, low, high, f, False) + b
-    const -= (abs(const) + abs(b)) * (4.0 * UNIT)
+    const -= (abs(const) + abs(b)) * (4.0 * UNIT) + net.own[layer, neuron]
     return store_form(const, r, f)
 
 

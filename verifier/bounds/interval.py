@@ -22,7 +22,7 @@ def absolute(weight: Any) -> Any:
 
 
 def affine_interval(layer: Layer, lower: np.ndarray, upper: np.ndarray) -> Bounds:
-    """Float64 bounds on W a + b for every real a in [lower, upper].
+    """Float64 bounds on W a + b, as the layer's rounding lets it be, for all a in [lower, upper].
 
     Args:
         layer: a float layer.
@@ -50,7 +50,17 @@ def _centred(layer: Layer, lower: np.ndarray, upper: np.ndarray) -> Bounds:
     size = magnitude @ (np.abs(centre) + radius) + np.abs(layer.bias)
     error = gamma(layer.n_in + 2) * size + TINY
     spread = spread + error
+    if layer.rounding:
+        spread = spread + own_error(layer, size)
     return middle - spread - error, middle + spread + error
+
+
+def own_error(layer: Layer, size: np.ndarray) -> np.ndarray:
+    """What the layer's own rounding can add, for sizes |W| |a| + |b| rounded either way: (n_out,).
+
+    Twice what it is, so that no rounding here matters.
+    """
+    return 2.0 * (layer.rounding.relative * size + layer.rounding.absolute)
 
 
 def relu_interval(layer: Layer, lower: np.ndarray, upper: np.ndarray) -> Bounds:

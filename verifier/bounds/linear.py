@@ -25,7 +25,13 @@ import scipy.sparse as sp
 
 from verifier.bounds import kernels
 from verifier.bounds.float_error import UNIT, gamma
-from verifier.bounds.interval import Bounds, interval_bounds, magnitudes, underflow_allowance
+from verifier.bounds.interval import (
+    Bounds,
+    interval_bounds,
+    magnitudes,
+    own_error,
+    underflow_allowance,
+)
 from verifier.bounds.queries import Queries, Result
 from verifier.bounds.threads import cores, workers
 from verifier.core.network import Network
@@ -60,7 +66,9 @@ class Backward:
         self.relu = [layer.relu for layer in network.layers]
         self.bias = [layer.bias for layer in network.layers]
         widest = max(network.n_inputs, *(layer.n_out for layer in network.layers))
-        self._gamma = gamma(widest + 4 * network.depth)
+        # What a layer's own rounding adds is one more relative error of its size, see set_bounds.
+        self.rounding = max((layer.rounding.relative for layer in network.layers), default=0.0)
+        self._gamma = gamma(widest + 4 * network.depth) + 2.0 * self.rounding
         self.set_bounds(bounds or interval_bounds(network, lower, upper))
 
     def set_bounds(self, bounds: list[Bounds]) -> None:
@@ -68,7 +76,23 @@ class Backward:
         self.bounds = list(bounds)
         self.input_size = np.maximum(np.abs(self.lower), np.abs(self.upper))
         self.size = magnitudes(self.network, self.lower, self.upper, self.bounds, self._gamma)
+        if self.rounding:
+            absolute = max(layer.rounding.absolute for layer in self.network.layers)
+            self.size = [size + absolute / self.rounding for size in self.size]
         self._underflow = underflow_allowance(self.lower, self.upper, self.size)
+
+    def less_rounding(self, value: np.ndarray, layer: int, index: np.ndarray) -> np.ndarray:
+        """Lower bounds of exact W a + b made bounds of what the layer's rounding lets it be.
+
+        Args:
+            value: (n,) bounds from ``run`` for ± pre-activations of a layer.
+            layer: which layer.
+            index: (n,) its neurons.
+        """
+        if not self.network.layers[layer].rounding:
+            return value
+        lower = value - own_error(self.network.layers[layer], self.size[layer][index])
+        return lower - np.abs(lower) * (4 * UNIT)
 
     def values(self, q: Queries) -> np.ndarray:
         """The bounds of one backward pass, (N,), on all cores."""
@@ -306,6 +330,7 @@ def layer_bounds(
                 value, _ = engine.optimise(q, iterations, enough=enough, stop=stop)
             else:
                 value = engine.values(q)
+            value = engine.less_rounding(value, layer, index)
             target[index] = (
                 np.maximum(target[index], value) if side > 0 else np.minimum(target[index], -value)
             )

@@ -17,6 +17,27 @@ from verifier.core.errors import NetworkError
 from verifier.core.exact import common_denominator, fractions, scaled_integers
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """How far a computed W a + b may be from the exact one, neuron by neuron.
+
+    At most relative (|W| |a| + |b|) + absolute, whatever the order of summation.
+
+    Args:
+        relative, absolute: at least 0; both 0 for exact arithmetic.
+    """
+
+    relative: float = 0.0
+    absolute: float = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether anything is rounded."""
+        return self.relative > 0 or self.absolute > 0
+
+
+EXACT = Rounding()
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """z = W a + b, then a' = max(z, 0) where ``relu`` is True and a' = z elsewhere.
@@ -29,6 +50,8 @@ class Layer:
         weight: (n_out, n_in), dense ``ndarray`` or sparse ``csr_array``; float64 or object.
         bias: (n_out,), same dtype.
         relu: (n_out,) bool.
+        rounding: what else z may be; see ``verifier.bounds.float32``. Exact evaluation knows
+            nothing of it, and engines that do not read it must not be asked.
 
     Raises:
         NetworkError: shapes that do not fit, or a weight that is NaN, infinite, or of a type that
@@ -38,6 +61,7 @@ class Layer:
     weight: np.ndarray | sp.csr_array
     bias: np.ndarray
     relu: np.ndarray
+    rounding: Rounding = EXACT
 
     def __post_init__(self) -> None:
         weight, bias, relu = _checked(self.weight, self.bias, self.relu)
@@ -260,6 +284,11 @@ class Network:
         return sum(layer.nonzeros for layer in self.layers)
 
     @property
+    def is_rounded(self) -> bool:
+        """Whether the layers mean what a runtime may compute, not only exact values."""
+        return any(layer.rounding for layer in self.layers)
+
+    @property
     def is_float(self) -> bool:
         """Whether every layer has a float64 form."""
         return all(layer.is_float for layer in self.layers)
@@ -355,6 +384,7 @@ class Network:
                     stacked,
                     np.concatenate([layer.bias, np.zeros(d)]),
                     np.concatenate([layer.relu, np.zeros(d, dtype=bool)]),
+                    layer.rounding,
                 )
             )
         return Network(tuple(layers), self.input_shape, self.name, self.notes)

@@ -1,0 +1,69 @@
+"""What a runtime may compute in float32, for any order of summation.
+
+With u = 2^-24, a float32 sum of n products and a bias, in any order, with or without fused
+multiply-add, differs from the exact value by at most (Higham, Accuracy and Stability, sections 3.1
+and 3.5)
+
+    γ_{n+1} (|W| |a| + |b|) + (n + 1) η,     γ_n = n u / (1 − n u),    η = 2^-149,
+
+as long as nothing overflows; η covers products that underflow. ReLU and copying round nothing. The
+layers of the network must be those that the runtime computes, one by one, and subnormal numbers
+must be kept (the default of onnxruntime's CPU provider).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from verifier.bounds.float_error import gamma
+from verifier.bounds.interval import interval_bounds, magnitudes
+from verifier.core.errors import NetworkError
+from verifier.core.network import Layer, Network, Rounding
+
+_UNIT = 2.0**-24
+_SMALLEST = 2.0**-149
+#: Sums of more terms would need another bound.
+LONGEST = 1 << 20
+
+
+def in_float32(network: Network) -> Network:
+    """The network with every layer's float32 rounding.
+
+    Args:
+        network: its weights and biases are float32 numbers.
+
+    Raises:
+        NetworkError: a weight that is no float32 number, or a layer with more than 2^20 inputs.
+    """
+    return replace(network, layers=tuple(_rounded(layer) for layer in network.layers))
+
+
+def _rounded(layer: Layer) -> Layer:
+    weight: Any = layer.weight.data if sp.issparse(layer.weight) else layer.weight
+    for array in (weight, layer.bias):
+        with np.errstate(over="ignore"):
+            same = array.dtype == np.float64 and (array.astype(np.float32) == array).all()
+        if not same:
+            raise NetworkError("float32 semantics needs weights and biases that are float32")
+    n = layer.n_in + 2
+    if n > LONGEST:
+        raise NetworkError(f"float32 semantics allows {LONGEST} inputs a layer, got {layer.n_in}")
+    # n u ≤ 1/16 leaves 1 / (1 − n u) ≤ 16/15; the powers of two keep these products exact.
+    return replace(layer, rounding=Rounding(1.25 * n * _UNIT, n * _SMALLEST))
+
+
+def overflows(network: Network, lower: np.ndarray, upper: np.ndarray) -> bool:
+    """Whether a partial sum may leave the float32 range on a box, where the error bound ends.
+
+    Args:
+        network: from ``in_float32``.
+        lower, upper: (n_inputs,) box.
+    """
+    bounds = interval_bounds(network, lower, upper)
+    widest = max(network.n_inputs, *(layer.n_out for layer in network.layers))
+    sizes = magnitudes(network, lower, upper, bounds, gamma(widest))
+    return not all((2.0 * size < 2.0**127).all() for size in sizes)
