@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, save
 from onnx_graphs import Writer, mlp
 
 from verifier.core.errors import ModelError, PropertyError, UnsupportedOperatorError
+from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Case, LinearConstraint, Property
 from verifier.io.onnx import load_model
+from verifier.io.onnx_export import export_onnx
 
 ONE = Fraction(1)
 
@@ -392,3 +394,27 @@ def test_importing_the_module_does_not_import_onnx() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_layers_that_are_those_of_the_file(tmp_path):
+    """A chain of Gemm and Relu nodes is literal, dense or sparse; anything else is not."""
+    chain = Network(
+        (
+            Layer(np.ones((3, 2)), np.zeros(3), np.ones(3, dtype=bool)),
+            Layer(np.ones((1, 3)), np.zeros(1), np.zeros(1, dtype=bool)),
+        )
+    )
+    export_onnx(chain, tmp_path / "chain.onnx")
+    assert load_model(tmp_path / "chain.onnx").literal
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Add", ["x", "x"], ["y"])],
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+        ),
+        opset_imports=[helper.make_opsetid("", 13)],
+        ir_version=8,
+    )
+    save(model, tmp_path / "sum.onnx")
+    assert not load_model(tmp_path / "sum.onnx").literal

@@ -63,6 +63,8 @@ class Model:
             outputs is meaningful.
         proto: the ONNX model with all tensors in memory.
         decision: what the outputs mean, if the file says so.
+        literal: whether every layer is one sum of products of the file, followed by its ReLU: what
+            a runtime rounds is then known layer by layer.
     """
 
     network: Network
@@ -75,6 +77,7 @@ class Model:
     tail: str | None
     proto: Any
     decision: Decision | None = None
+    literal: bool = False
 
     @cached_property
     def _session(self) -> Session:
@@ -157,7 +160,8 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
         proto, digest = read_model(path)
         graph = read_graph(proto)
         points = sample_points(int(np.prod(graph.input_shape)), graph.double)
-        network, error = _literal(proto, graph, path, points) or _lowered(graph, path, points)
+        literal = _literal(proto, graph, path, points)
+        network, error = literal or _lowered(graph, path, points)
         decision = read_decision(proto)
         if decision is not None:
             decision.check_fits(network.n_outputs)
@@ -184,6 +188,7 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
         None if graph.tail is None else graph.tail.operator,
         proto,
         decision,
+        literal is not None and not is_scan(proto),
     )
 
 
