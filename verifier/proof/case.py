@@ -17,8 +17,9 @@ from verifier.core.property import LinearConstraint, Property
 from verifier.proof.chain import Chain, chain
 from verifier.proof.integers import Forms, Rows, backward
 
-#: Nodes that one block may take from the stack, and forms that are computed together.
-MAX_NODES, _CHUNK = 4096, 8192
+#: Nodes that one block may take from the stack, numbers of one layer that are computed together,
+#: and bytes that the open nodes may take.
+MAX_NODES, _CHUNK, _MAX_BYTES = 4096, 1 << 18, 1 << 31
 
 
 class InvalidError(CertificateError):
@@ -48,6 +49,12 @@ class Nodes:
     open: np.ndarray
     number: np.ndarray
     splits: list[tuple[tuple[int, int, int], ...]]
+
+    @property
+    def bytes(self) -> int:
+        """Memory that they take."""
+        arrays = (self.t_low, self.t_high, self.low, self.high, self.open)
+        return sum(a.nbytes for a in arrays) + sum(64 + 8 * len(s) for s in self.splits)
 
     def take(self, index: np.ndarray) -> Nodes:
         """Copies of some of them."""
@@ -127,6 +134,7 @@ class Case:
 
     def __init__(self, network: Network, prop: Property, index: int) -> None:
         case = prop.cases[index]
+        self.network, self.box = network, case.box
         self.clauses = clauses(case.clauses, network.n_outputs, f"case {index}")
         self.chain: Chain = chain(
             network.layers, case.box, (-self.clauses.rows, list(self.clauses.bound))
@@ -134,6 +142,8 @@ class Case:
         hidden = self.chain.bounds[:-1]
         ends = np.cumsum([0] + [len(b[0]) for b in hidden])
         self.parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+        widest = max((p.stop - p.start for p in self.parts), default=1)
+        self.chunk = max(1, _CHUNK // max(widest, len(case.box)))
         self.relu = np.concatenate([layer.relu for layer in self.chain.layers[:-1]])
         count = len(self.clauses.first) - 1
         low, high = self.chain.box
@@ -146,40 +156,60 @@ class Case:
             np.zeros(1, dtype=np.int64),
             [()],
         )
+        self.network, self.box = network, case.box
         self.created = 1
         self.stack = [root] if count else []
 
     def pop(self, count: int, step: str) -> Nodes:
-        """The last nodes of the stack, in its order."""
-        parts, have = [], 0
-        while self.stack and have < count <= MAX_NODES:
-            parts.append(self.stack.pop())
-            have += len(parts[-1].number)
-        if not 0 < count <= have:
+        """The last nodes of the stack, in its order.
+
+        Raises:
+            InvalidError: there are fewer, or more are open than fit into memory.
+        """
+        if not 0 < count <= MAX_NODES:
+            raise InvalidError("stack", step, f"{count} nodes wanted, not 1 to {MAX_NODES}")
+        if (size := sum(part.bytes for part in self.stack)) > _MAX_BYTES:
+            raise InvalidError("stack", step, f"the open nodes take {size} bytes, too many")
+        parts: list[Nodes] = []
+        have = 0
+        while self.stack and have < count:
+            last = self.stack.pop()
+            extra = have + len(last.number) - count
+            if extra > 0:
+                self.stack.append(last.take(np.arange(extra)))
+                last = last.take(np.arange(extra, len(last.number)))
+            parts.append(last)
+            have += len(last.number)
+        if have < count:
             raise InvalidError("stack", step, f"{count} nodes wanted, {have} are open")
         nodes = Nodes.join(parts[::-1])
-        rest = np.arange(have - count)
-        if len(rest):
-            self.stack.append(nodes.take(rest))
-        return nodes.take(np.arange(have - count, have))
+        return nodes.take(np.arange(count))
 
     def forms(self, layer: int, nodes: Nodes, owner: np.ndarray, mu: Any) -> Forms:
-        """Linear lower bounds of forms of one layer's pre-activations, row q on node owner[q]."""
-        before = [(nodes.low[:, p][owner], nodes.high[:, p][owner]) for p in self.parts[:layer]]
-        exponent = np.zeros(len(owner), dtype=np.int64)
-        rows = Rows(layer, mu, exponent, [b[0] for b in before], [b[1] for b in before])
-        return backward(self.chain.layers, self.chain.scale, rows, self.chain.bits)
+        """Linear lower bounds of ±z of one layer, row q on node owner[q]; mu: see ``Rows``."""
+        parts = []
+        for start in range(0, max(len(owner), 1), self.chunk):
+            some = slice(start, start + self.chunk)
+            index = owner[some]
+            before = [(nodes.low[index, p], nodes.high[index, p]) for p in self.parts[:layer]]
+            exponent = np.zeros(len(index), dtype=np.int64)
+            pair = (mu[0][some], mu[1][some])
+            rows = Rows(layer, pair, exponent, [b[0] for b in before], [b[1] for b in before])
+            parts.append(backward(self.chain.layers, self.chain.scale, rows, self.chain.bits))
+        return Forms.join(parts)
 
     def tighten(self, nodes: Nodes) -> None:
         """Bound every unstable neuron again, layer by layer, in every node."""
         for k, part in enumerate(self.parts):
             low, high = nodes.low[:, part], nodes.high[:, part]
             found = np.nonzero(self.relu[part] & (low < 0) & (high > 0))
-            for start in range(0, len(found[0]), _CHUNK):
-                owner, neuron = (f[start : start + _CHUNK] for f in found)
-                one, scale = np.ones_like(owner), self.chain.layers[k].scale
-                ends = nodes.t_low[owner], nodes.t_high[owner]
-                value = self.forms(k, nodes, owner, (neuron, one)).least(*ends).at_scale(scale)
+            scale, chunk = self.chain.layers[k].scale, self.chunk
+            for start in range(0, len(found[0]), chunk):
+                owner, neuron = (f[start : start + chunk] for f in found)
+                both, one = np.concatenate([owner, owner]), np.ones_like(owner)
+                pair = np.concatenate([neuron, neuron]), np.concatenate([one, -one])
+                forms = self.forms(k, nodes, both, pair)
+                value = forms.least(nodes.t_low[both], nodes.t_high[both]).at_scale(scale)
+                value, other = np.split(value, 2)
                 low[owner, neuron] = np.maximum(low[owner, neuron], value)
-                value = self.forms(k, nodes, owner, (neuron, -one)).least(*ends).at_scale(scale)
-                high[owner, neuron] = np.minimum(high[owner, neuron], -value)
+                high[owner, neuron] = np.minimum(high[owner, neuron], -other)

@@ -13,7 +13,16 @@ import scipy.sparse as sp
 
 from verifier.core.network import Layer
 from verifier.core.property import Box
-from verifier.proof.integers import BOUND, HALF, LIMB, STORED, Affine, TooWideError, product
+from verifier.proof.integers import (
+    BOUND,
+    HALF,
+    LIMB,
+    STORED,
+    WIDEST,
+    Affine,
+    TooWideError,
+    product,
+)
 
 Interval = tuple[np.ndarray, np.ndarray]
 
@@ -50,12 +59,15 @@ def chain(
         last: weight (integers below 2^53 as float64) and exact bias of one more affine layer.
 
     Raises:
-        TooWideError: a layer with more than 2^17 inputs, or numbers beyond 2^±900.
+        TooWideError: a layer with more than ``WIDEST`` inputs or neurons, numbers beyond 2^±900,
+            or weights that are no floats.
     """
+    if not all(layer.is_float for layer in layers):
+        raise TooWideError("a layer has weights that float64 cannot hold")
     widest = max(len(box.lower), *(layer.n_out for layer in layers), len(last[0]) if last else 0)
+    if widest > WIDEST:
+        raise TooWideError(f"a layer has {widest} neurons; the checker's integers allow {WIDEST}")
     bits = min(3 * HALF, 53 - (widest - 1).bit_length())
-    if bits < 36:
-        raise TooWideError(f"a layer has {widest} neurons; the checker's integers allow {1 << 17}")
     reach = max((b - a for a, b in zip(box.lower, box.upper, strict=True)), default=Fraction(0))
     size = max(map(abs, (*box.lower, *box.upper)), default=Fraction(0))
     scale = _scale(reach if reach else max(size, Fraction(1)), 2 * BOUND - 2)
@@ -109,7 +121,7 @@ def _affine(
     limbs, exponent, exact = _limbs(weight)
     parts = _signed(limbs)
     # The range of a in as many bits as a product takes, rounded outwards.
-    drop = max(0, int(max(np.abs(a[0]).max(), np.abs(a[1]).max())).bit_length() - bits)
+    drop = max(0, int(np.abs(a).max(initial=0)).bit_length() - bits)
     inner = (a[0] >> drop, -((-a[1]) >> drop))
     bottom = _product(inner[0], parts[0]) + _product(inner[1], parts[1])
     top = -(_product(-inner[1], parts[0]) + _product(-inner[0], parts[1]))
@@ -117,12 +129,12 @@ def _affine(
     if corner:
         bias = [b + m for b, m in zip(bias, _moved(weight, corner), strict=True)]
     lost = (Fraction(0), Fraction(0)) if exact else _lost(a, a_scale, exponent)
-    largest = max(max(map(abs, bias)), -lost[0], lost[1], Fraction(1, 2**600))
+    largest = max(*map(abs, bias), -lost[0], lost[1], Fraction(1, 2**600))
     bias_scale = _scale(2 * largest, 2 * BOUND - 2)
     power = Fraction(2) ** bias_scale
     bias_low = np.array([math.floor((b + lost[0]) * power) for b in bias], dtype=np.int64)
     bias_high = np.array([math.ceil((b + lost[1]) * power) for b in bias], dtype=np.int64)
-    size = max(abs(int(bottom.min())), abs(int(top.max()))) * factor
+    size = max(abs(int(bottom.min(initial=0))), abs(int(top.max(initial=0)))) * factor
     scale = _scale(4 * max(size, largest), STORED)
     step, bias_step = factor * Fraction(2) ** scale, Fraction(2) ** (scale - bias_scale)
     low_z = [
@@ -146,17 +158,17 @@ def _limbs(weight: Any) -> tuple[tuple[Any, ...], int, bool]:
     values = weight.data if sp.issparse(weight) else weight
     mantissa, power = np.frexp(values)
     whole = np.ldexp(mantissa, 53).astype(np.int64)
-    power = np.where(whole == 0, -(1 << 20), power)
-    top = int(max(power.max(initial=-(1 << 20)), -1000))
+    top = int(max(power[whole != 0].max(initial=-1000), -1000))
     exponent = LIMB - 1 - top
-    out = []
-    # What is left of each number is whole 2^(power − 53).
-    for k in range(3):
-        shift = 53 - power - exponent - k * LIMB
-        limb = whole >> np.clip(shift, 0, 63)
-        out.append(limb)
-        whole = whole - (limb << np.clip(shift, 0, 63))
-    exact = not whole.any()
+    # Each number is whole 2^(power - 53); in units of the last limb it is whole 2^-shift.
+    shift = 53 - power.astype(np.int64) - exponent - 2 * LIMB
+    down, up = np.clip(shift, 0, 63), np.clip(-shift, 0, LIMB)
+    kept = whole >> down
+    exact = bool(((kept << down) == whole).all())
+    upper = kept >> (LIMB - up)
+    third = (kept - (upper << (LIMB - up))) << up
+    first = upper >> LIMB
+    out = [first, upper - (first << LIMB), third]
     while len(out) > 1 and not out[-1].any():
         out.pop()
 
@@ -209,4 +221,5 @@ def _moved(weight: Any, corner: Sequence[Fraction]) -> list[Fraction]:
 def _lost(a: Interval, a_scale: int, exponent: int) -> tuple[Fraction, Fraction]:
     """Σ_j e_j a_j for unknown 0 ≤ e_j < 2^-(exponent + 2 LIMB): its least and greatest value."""
     unit = Fraction(2) ** (-exponent - 2 * LIMB - a_scale)
-    return int(np.minimum(a[0], 0).sum()) * unit, int(np.maximum(a[1], 0).sum()) * unit
+    low, high = (sum(map(int, end), 0) for end in (np.minimum(a[0], 0), np.maximum(a[1], 0)))
+    return low * unit, high * unit

@@ -24,7 +24,7 @@ from verifier.core.errors import CertificateError
 
 MAGIC = b"relucid proof 1\n"
 #: Bytes that one block may unpack to, and that a header may have.
-MAX_BLOCK, MAX_HEADER = 1 << 28, 1 << 26
+MAX_BLOCK, MAX_HEADER = 1 << 26, 1 << 24
 
 Columns = dict[str, np.ndarray]
 
@@ -39,6 +39,22 @@ BLOCKS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
             ("cut_node", "u4"), ("cut_axis", "u4"), ("cut_above", "u1"), ("cut_at", "i8"),
         ),
     ),
+    4: (
+        "lemma",
+        (
+            ("layer", "u2"), ("neuron", "u4"), ("side", "u1"), ("leaves", "u4"), ("splits", "u2"),
+            ("unit", "u4"), ("sign", "u1"), ("multiplier", "u2"), ("units", "u1"), ("slopes", "u1"),
+        ),
+    ),
+    5: (
+        "neurons",
+        (
+            ("action", "u1"), ("neuron", "u4"), ("units", "u1"), ("slopes", "u1"),
+            ("weight", "u4"), ("multiplier", "u2"), ("size", "u4"), ("digits", "u1"),
+        ),
+    ),
+    6: ("pairs", (("stride", "u4"), ("offset", "i4"), ("minus", "u1"))),
+    7: ("intervals", (("case", "u4"),)),
     255: ("end", (("blocks", "u4"),)),
 }  # fmt: skip
 _KINDS = {name: (kind, columns) for kind, (name, columns) in BLOCKS.items()}
@@ -69,6 +85,8 @@ class Writer:
             parts += [struct.pack("<I", stored.size), stored.tobytes()]
         if columns:
             raise ValueError(f"block {name} has no column {', '.join(columns)}")
+        if (size := sum(map(len, parts))) > MAX_BLOCK:
+            raise ValueError(f"block {name}: {size} bytes, more than {MAX_BLOCK}")
         data = zlib.compress(b"".join(parts), 6)
         self.stream.write(struct.pack("<BI", kind, len(data)) + data)
         self.blocks += 1
@@ -102,7 +120,7 @@ class Reader:
                 raise CertificateError(f"{path}: a header of {length} bytes is too long")
             try:
                 header = json.loads(self._bytes(length))
-            except ValueError as problem:
+            except (ValueError, RecursionError) as problem:
                 raise CertificateError(f"{path}: damaged header: {problem}") from problem
             if not isinstance(header, dict):
                 raise CertificateError(f"{path}: the header is no JSON object")
@@ -129,6 +147,8 @@ class Reader:
             if kind not in BLOCKS:
                 raise CertificateError(f"{self.path}: block {count} has the unknown kind {kind}")
             name, fields = BLOCKS[kind]
+            if length > MAX_BLOCK:
+                raise CertificateError(f"{self.path}: block {count} is longer than {MAX_BLOCK}")
             columns = self._columns(name, fields, self._bytes(length), count)
             if name == "end":
                 if columns["blocks"].tolist() != [count] or self.stream.read(1):
@@ -170,7 +190,10 @@ class Reader:
         Raises:
             CertificateError: there are fewer.
         """
-        data = self.stream.read(count)
+        try:
+            data = self.stream.read(count)
+        except OSError as problem:
+            raise CertificateError(f"{self.path}: cannot be read: {problem.strerror}") from problem
         if len(data) < count:
             raise CertificateError(f"{self.path}: truncated")
         return data

@@ -28,18 +28,24 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from verifier.core.errors import CertificateError
+
 #: Bits of a limb of a coefficient, of a limb of a weight, of a bound as it is stored and as it is
 #: multiplied, of a slope in [0, 1].
 HALF, LIMB, STORED, BOUND, SLOPE = 14, 23, 50, 31, 8
 #: What ``wide`` drops.
 WIDE = 2 * HALF + BOUND - 1
+#: Inputs or neurons of a layer: n 2^(HALF + LIMB) ≤ 2^53.
+WIDEST = 1 << (53 - HALF - LIMB)
 _FULL = 1 << 60
+#: Bits dropped of bounds that are added up over a layer.
+_COARSE = 10
 
 #: (row, neuron, mantissa, exponent): row's form may be lowered by mantissa 2^exponent z_neuron.
 Multipliers = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-class TooWideError(Exception):
+class TooWideError(CertificateError):
     """The network cannot be bounded in 64-bit integers."""
 
 
@@ -161,6 +167,10 @@ class Total:
         self.mantissa = np.where(full, self.mantissa >> 2, self.mantissa)
         self.exponent = np.where(full, unit + 2, unit)
 
+    def shown(self, row: int) -> str:
+        """One of the numbers, for a person."""
+        return f"{int(self.mantissa[row])} * 2^{int(self.exponent[row])}"
+
     def at_scale(self, scale: int) -> np.ndarray:
         """⌊value 2^scale⌋, or ±2^62 beyond that size."""
         shift = self.exponent + scale
@@ -202,23 +212,44 @@ class Forms:
         lam = np.concatenate([p.lam for p in parts])
         return Forms(const, lam, np.concatenate([p.exponent for p in parts]), parts[0].scale)
 
-    def combined(self, index: np.ndarray, weight: np.ndarray) -> Forms:
-        """One form: the sum of some of them times integers 0 ≤ weight < 2^16 (at most 2^11)."""
-        const = Total(1)
-        for i, w in zip(index, weight, strict=True):
-            some = self.const.mantissa[i : i + 1]
-            const.add((some >> 16) * w, self.const.exponent[i : i + 1] + 16)
-        exponent = self.exponent[index].max(keepdims=True)
-        lam = self.lam[index] >> np.minimum(exponent - self.exponent[index], 63)[:, None]
-        total, shift = normalised((lam * weight[:, None]).sum(axis=0, keepdims=True), 2 * HALF)
-        return Forms(const, total, exponent + shift, self.scale)
+    def combined(self, index: np.ndarray, weight: np.ndarray, start: np.ndarray) -> Forms:
+        """Sums of some of them times integers 0 ≤ weight < 2^16.
+
+        Args:
+            index, weight: (E,) of the summands.
+            start: (S,) sum s has the summands start[s] to start[s + 1] − 1, at least one.
+        """
+        sizes = np.diff(np.append(start, len(index)))
+        room = 16 + np.frexp(sizes.astype(np.float64))[1].astype(np.int64)
+        some, of = self.take(index), np.repeat(np.arange(len(start)), sizes)
+
+        def added(values: np.ndarray, exponent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Of (E, m) numbers: to one exponent a sum, rounded down to 62 bits with the weight."""
+            unit = np.maximum.reduceat(exponent, start)
+            values = values >> np.minimum(unit[of] - exponent, 63)[:, None]
+            most = np.maximum.reduceat(np.abs(values).max(axis=1, initial=0), start)
+            drop = np.maximum(np.frexp(most.astype(np.float64))[1] + room - 60, 0).astype(np.int64)
+            values = (values >> drop[of][:, None]) * weight[:, None]
+            return np.add.reduceat(values, start), unit + drop
+
+        const = Total(len(start))
+        mantissa, exponent = added(some.const.mantissa[:, None], some.const.exponent)
+        const.add(mantissa[:, 0], exponent)
+        lam, exponent = added(some.lam, some.exponent)
+        lam, shift = normalised(lam, 3 * HALF - 1)
+        return Forms(const, lam, exponent + shift, self.scale)
+
+    def value(self, terms: np.ndarray, index: np.ndarray) -> Total:
+        """Lower bounds of some of them on boxes, from the sums of ``wide`` of their terms."""
+        total = Total(0)
+        total.mantissa, total.exponent = self.const.mantissa[index], self.const.exponent[index]
+        total.add(terms, self.exponent[index] - self.scale + WIDE)
+        return total
 
     def least(self, low: np.ndarray, high: np.ndarray) -> Total:
         """Their least values on boxes of t, (Q, d) or (d,), rounded down."""
-        total = self.const.copy()
         ends = np.where(self.lam >= 0, low, high)
-        total.add(wide(self.lam, ends).sum(axis=1), self.exponent - self.scale + WIDE)
-        return total
+        return self.value(wide(self.lam, ends).sum(axis=1), np.arange(len(self.lam)))
 
 
 def backward(layers: Sequence[Affine], scale: int, rows: Rows, bits: int) -> Forms:
@@ -256,8 +287,8 @@ def backward(layers: Sequence[Affine], scale: int, rows: Rows, bits: int) -> For
         before = layers[k - 1]
         if not (before.relu.all() or (exact and np.array_equal(lam << shift[:, None], whole))):
             # What was dropped, less than two units, times a value that may be negative.
-            lost = 2 * np.minimum(rows.low[k - 1], 0)[:, ~before.relu].sum(axis=1)
-            total.add(lost, exponent - before.scale)
+            lost = (np.minimum(rows.low[k - 1], 0)[:, ~before.relu] >> _COARSE).sum(axis=1)
+            total.add(lost, exponent - before.scale + _COARSE + 1)
         mu, terms, bits_dropped = _through_relu(lam, before.relu, rows, k - 1)
         total.add(terms, exponent - before.scale + bits_dropped)
         if rows.multipliers is not None:
@@ -321,6 +352,8 @@ def _lowered(
 ) -> np.ndarray:
     """The forms without their multiples of pre-activations whose sign is known."""
     row, neuron, mantissa, power = multipliers
+    if len(np.unique(row * mu.shape[1] + neuron)) != len(row):
+        raise CertificateError("two multipliers of one neuron in one backward pass")
     # Any multiplier of this sign is allowed, so it may be rounded and cut.
     shift = power - exponent[row]
     size = np.abs(mantissa) >> np.clip(-shift, 0, 63) << np.clip(shift, 0, bits)
