@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.float32_runs import order_matters, run
 from verifier.bounds.box_kernels import bound_row, bound_split, forms, pack, set_box, tighten
 from verifier.bounds.float32 import in_float32, overflows
 from verifier.bounds.interval import interval_bounds
@@ -29,33 +30,6 @@ def float32_network(rng: np.random.Generator, *, wild: bool = False) -> Network:
         bias = rng.normal(size=m) * (weight.max() if wild else 1.0)
         layers.append(Layer(np.float32(weight), np.float32(bias), relu))
     return Network(tuple(layers))
-
-
-def in_some_order(layer: Layer, a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """W a + b in float32, each neuron's terms in an order of their own, some fused."""
-    out = np.empty(layer.n_out, dtype=np.float32)
-    for i, row in enumerate(np.float32(layer.dense)):
-        order = rng.permutation(len(a) + 1)
-        total = np.float32(0)
-        for j in order:
-            if j == len(a):
-                total = np.float32(total + np.float32(layer.bias[i]))
-            elif rng.random() < 0.5:  # a fused multiply-add rounds once; float64 holds the product
-                total = np.float32(np.float64(total) + np.float64(row[j]) * np.float64(a[j]))
-            else:
-                total = np.float32(total + np.float32(row[j] * a[j]))
-        out[i] = total
-    return out
-
-
-def runs(network: Network, x: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Pre-activations of every layer of one float32 evaluation."""
-    a, seen = x, []
-    for layer in network.layers:
-        z = in_some_order(layer, a, rng)
-        seen.append(z.astype(np.float64))
-        a = np.where(layer.relu, np.maximum(z, 0), z).astype(np.float32)
-    return seen
 
 
 def random_float32_box(rng, n):
@@ -89,7 +63,7 @@ def test_all_bounds_hold_for_all_orders(seed, wild):
     sign = float(rng.choice([-1.0, 1.0]))
     split = bound_split(net, layer, neuron, sign, 1, low, high, f)
     for x in points:
-        seen = runs(network, x, rng)
+        seen = run(network, x, rng)
         for k, z in enumerate(seen):
             for bounds in (plain[k], optimised[k], (low[k, : len(z)], high[k, : len(z)])):
                 assert (bounds[0] <= z).all()
@@ -114,21 +88,14 @@ def test_onnxruntime_stays_inside(tmp_path_factory, seed):
         assert (y[0] <= bounds[-1][1]).all()
 
 
-def deployed_network(big: float) -> Network:
-    """Exactly +3.5 at x = 1, while float32 loses the seven ones beside a large number."""
-    first = Layer(np.ones((9, 1)), np.zeros(9), np.ones(9, dtype=bool))
-    weight = np.array([[big] + [1.0] * 7 + [-big]])
-    return Network((first, Layer(weight, np.array([-3.5]), np.zeros(1, dtype=bool))))
-
-
 def test_exact_bounds_are_wrong_in_float32():
     """What the rounding is for: another answer at one point."""
-    network = deployed_network(2.0**25)
+    network = order_matters(2.0**25)
     x = np.ones(1)
     assert network.exact(x) == (3.5,)
     exact = interval_bounds(network, x, x)[-1]
     rounded = interval_bounds(in_float32(network), x, x)[-1]
-    values = {runs(network, np.float32(x), np.random.default_rng(s))[-1][0] for s in range(50)}
+    values = {run(network, x, np.random.default_rng(s))[-1][0] for s in range(50)}
     assert min(values) < 0 < exact[0][0]
     assert all(rounded[0][0] <= v <= rounded[1][0] for v in values)
 
