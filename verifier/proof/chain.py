@@ -49,7 +49,11 @@ class Chain:
 
 
 def chain(
-    layers: Sequence[Layer], box: Box, last: tuple[np.ndarray, Sequence[Fraction]] | None = None
+    layers: Sequence[Layer],
+    box: Box,
+    last: tuple[np.ndarray, Sequence[Fraction]] | None = None,
+    *,
+    float32: bool = False,
 ) -> Chain:
     """A network's layers on a box.
 
@@ -57,6 +61,8 @@ def chain(
         layers: float layers, dense or sparse.
         box: the exact box.
         last: weight (integers below 2^53 as float64) and exact bias of one more affine layer.
+        float32: whether a pre-activation is anything that a float32 sum of its terms can give, in
+            any order; the last layer stays exact.
 
     Raises:
         TooWideError: a layer with more than ``WIDEST`` inputs or neurons, numbers beyond 2^±900,
@@ -83,8 +89,11 @@ def chain(
     parts = [(layer.weight, _exact(layer.bias), np.asarray(layer.relu)) for layer in layers]
     if last is not None:
         parts.append((last[0], list(last[1]), np.zeros(len(last[0]), dtype=bool)))
-    for weight, bias, relu in parts:
-        affine, (low, up) = _affine(weight, bias, relu, a, a_scale, bits, moved)
+    for k, (weight, bias, relu) in enumerate(parts):
+        error = [Fraction(0)] * len(bias)
+        if float32 and k < len(layers):
+            error = _float32_error(weight, bias, _largest(a, a_scale, moved))
+        affine, (low, up) = _affine(weight, bias, error, relu, a, a_scale, bits, moved)
         out.append(affine)
         bounds.append((low, up))
         a = (np.where(relu, np.maximum(low, 0), low), np.where(relu, np.maximum(up, 0), up))
@@ -106,6 +115,7 @@ def _exact(values: np.ndarray) -> list[Fraction]:
 def _affine(
     weight: Any,
     bias: list[Fraction],
+    error: list[Fraction],
     relu: np.ndarray,
     a: Interval,
     a_scale: int,
@@ -115,6 +125,8 @@ def _affine(
     """One layer in integers and interval bounds of its pre-activations.
 
     Args:
+        weight, bias, relu: of the layer.
+        error: how far each pre-activation may be from W a + b.
         a: bounds of what it reads, times 2^-a_scale.
         corner: what is added to what it reads (the box's corner, or nothing).
     """
@@ -129,11 +141,13 @@ def _affine(
     if corner:
         bias = [b + m for b, m in zip(bias, _moved(weight, corner), strict=True)]
     lost = (Fraction(0), Fraction(0)) if exact else _lost(a, a_scale, exponent)
-    largest = max(*map(abs, bias), -lost[0], lost[1], Fraction(1, 2**600))
+    below = [b + lost[0] - e for b, e in zip(bias, error, strict=True)]
+    above = [b + lost[1] + e for b, e in zip(bias, error, strict=True)]
+    largest = max([*map(abs, below), *map(abs, above), Fraction(1, 2**600)])
     bias_scale = _scale(2 * largest, 2 * BOUND - 2)
     power = Fraction(2) ** bias_scale
-    bias_low = np.array([math.floor((b + lost[0]) * power) for b in bias], dtype=np.int64)
-    bias_high = np.array([math.ceil((b + lost[1]) * power) for b in bias], dtype=np.int64)
+    bias_low = np.array([math.floor(b * power) for b in below], dtype=np.int64)
+    bias_high = np.array([math.ceil(b * power) for b in above], dtype=np.int64)
     size = max(abs(int(bottom.min(initial=0))), abs(int(top.max(initial=0)))) * factor
     scale = _scale(4 * max(size, largest), STORED)
     step, bias_step = factor * Fraction(2) ** scale, Fraction(2) ** (scale - bias_scale)
@@ -146,6 +160,39 @@ def _affine(
     ]
     affine = Affine(limbs, exponent, bias_low, bias_high, bias_scale, scale, relu)
     return affine, (np.array(low_z, dtype=np.int64), np.array(high_z, dtype=np.int64))
+
+
+def _largest(a: Interval, a_scale: int, corner: Sequence[Fraction]) -> list[Fraction]:
+    """The largest size of each number that a layer reads."""
+    unit = Fraction(1) / Fraction(2) ** a_scale
+    low, high = ([int(v) * unit for v in end] for end in a)
+    if corner:
+        low, high = ([v + c for v, c in zip(end, corner, strict=True)] for end in (low, high))
+    return [max(abs(u), abs(v)) for u, v in zip(low, high, strict=True)]
+
+
+def _float32_error(
+    weight: Any, bias: list[Fraction], largest: Sequence[Fraction]
+) -> list[Fraction]:
+    """How far float32 may be from W a + b: γ_n (|W| |a| + |b|) + n η, n = inputs + 2.
+
+    γ_n = n u / (1 − n u) with u = 2^-24, for every order of summation, with fused multiply-add or
+    without; η = 2^-149 for products that underflow.
+
+    Raises:
+        TooWideError: a number that is no float32, or a sum that may leave the float32 range.
+    """
+    values = weight.data if sp.issparse(weight) else weight
+    with np.errstate(over="ignore"):
+        kept = (values.astype(np.float32) == values).all()
+    if not kept or any(Fraction(float(np.float32(float(b)))) != b for b in bias):
+        raise TooWideError("float32 semantics needs weights and biases that are float32")
+    n = weight.shape[1] + 2
+    gamma = Fraction(n, 2**24 - n)
+    sizes = [s + abs(b) for s, b in zip(_moved(abs(weight), largest), bias, strict=True)]
+    if max(sizes, default=Fraction(0)) * (1 + gamma) >= 2**127:
+        raise TooWideError("a sum may leave the float32 range")
+    return [gamma * size + Fraction(n, 2**149) for size in sizes]
 
 
 def _product(row: np.ndarray, limbs: Sequence[Any]) -> np.ndarray:
