@@ -12,6 +12,7 @@ from verifier.core.network import Network
 from verifier.core.property import Property
 from verifier.proof.case import Case, InvalidError
 from verifier.proof.format import Columns, Reader
+from verifier.proof.pairs import Intervals
 from verifier.proof.visit import visit
 
 #: What becomes of each kind of block; a rule returns the number of nodes that it finished with.
@@ -34,11 +35,19 @@ def check(network: Network, prop: Property, reader: Reader) -> int:
         CertificateError: it is damaged.
     """
     extended = network.with_inputs_as_outputs() if prop.mixes_inputs else network
+    intervals = Intervals(extended, prop)
     state: Case | None = None
     done = visited = 0
     for number, (name, columns) in enumerate(reader.blocks()):
         step = f"block {number}"
-        if name == "case":
+        if name == "pairs":
+            intervals.pairs(columns, step)
+        elif name == "intervals":
+            if state is not None and state.stack:
+                raise InvalidError("intervals", step, f"not the end of case {done - 1}")
+            count, state = intervals.prove(columns, done, step), None
+            done, visited = done + count, visited + count
+        elif name == "case":
             if (state is not None and state.stack) or columns["case"].tolist() != [done]:
                 raise InvalidError("case", step, f"case {done} was expected")
             state = Case(extended, prop, done)
