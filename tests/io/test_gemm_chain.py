@@ -11,7 +11,7 @@ from strategies import random_network
 from verifier.core.errors import ModelError
 from verifier.core.network import Layer, Network
 from verifier.io.gemm_chain import read_gemm_chain
-from verifier.io.onnx import export_onnx
+from verifier.io.onnx import export_onnx, load_model
 
 
 def network() -> Network:
@@ -108,3 +108,27 @@ def test_other_graphs_are_refused(tmp_path, change, words):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ModelError, match="cannot be read"):
         read_gemm_chain(tmp_path / "none.onnx")
+
+
+def other_type(graph):
+    graph.initializer[0].data_type = 81
+
+
+def other_size(graph):
+    graph.initializer[0].dims[0] += 1
+
+
+def other_input(graph):
+    graph.input[0].type.tensor_type.shape.dim[1].dim_value += 1
+
+
+@pytest.mark.parametrize("change", [other_type, other_size, other_input])
+def test_damaged_chains_are_refused_when_a_model_is_loaded(tmp_path, change):
+    path = tmp_path / "n.onnx"
+    weights = np.array([[1.0, -2.0], [0.5, 1.0]])
+    export_onnx(Network((Layer(weights, np.zeros(2), np.zeros(2, dtype=bool)),)), path)
+    model = onnx.load(path)
+    change(model.graph)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="n.onnx"):
+        load_model(path)

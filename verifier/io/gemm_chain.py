@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from verifier.core.errors import ModelError
 from verifier.core.network import Layer, Network
+from verifier.io.lowering.graph import decode
 from verifier.io.model_file import read_model
 from verifier.io.sparse_chain import read_sparse_layer
 
@@ -68,11 +69,14 @@ class _Chain:
         self.position = 0
         #: Whether values stand with the neurons first and the batch last.
         self.turned = False
+        #: Type of the input's numbers, as ONNX counts them.
+        self.kind = 0
 
     def network(self) -> Network:
         """All layers, from the input to the output."""
         if len(self.graph.input) != 1 or len(self.graph.output) != 1:
             raise ModelError(f"{self.path}: expected one input and one output")
+        self.kind = self.graph.input[0].type.tensor_type.elem_type
         dims = self.graph.input[0].type.tensor_type.shape.dim
         shape = tuple(int(dim.dim_value) for dim in dims[1:])
         value = self.graph.input[0].name
@@ -122,7 +126,12 @@ class _Chain:
         options = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if options != {"transB": 1} or len(node.input) != 3:
             raise ModelError(f"{self.path}: node {node.name!r}: expected a Gemm with only transB=1")
-        return self.array(node.input[1]), self.array(node.input[2]), node.output[0]
+        weight, bias = self.array(node.input[1]), self.array(node.input[2])
+        if any(self.tensors[name].data_type != self.kind for name in node.input[1:]):
+            raise ModelError(
+                f"{self.path}: node {node.name!r}: expected numbers of the input's type"
+            )
+        return weight, bias, node.output[0]
 
     def _relu(self, z: str, n: int) -> tuple[np.ndarray, str]:
         """Which of the n coordinates have a ReLU, and the name of the result."""
@@ -161,8 +170,6 @@ class _Chain:
 
     def array(self, name: str) -> np.ndarray:
         """A constant of the model."""
-        from onnx import numpy_helper
-
         if name not in self.tensors:
             raise ModelError(f"{self.path}: tensor {name!r} is no constant of the model")
-        return numpy_helper.to_array(self.tensors[name])
+        return decode(self.tensors[name])

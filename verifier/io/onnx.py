@@ -205,6 +205,8 @@ def _literal(
     """
     try:
         network = replace(chain_network(proto, str(path)), name=path.stem)
+        if network.n_inputs != points.shape[1]:
+            return None
     except (ModelError, NetworkError):  # another form, or a mistake that the other way reports
         if not is_scan(proto):
             return None

@@ -12,6 +12,7 @@ from verifier.core.decision import Decision
 from verifier.core.errors import ExportError, ModelError, NetworkError
 from verifier.core.files import write_atomic
 from verifier.core.scan import ScanNetwork
+from verifier.io.lowering.graph import decode
 from verifier.io.meaning import write_decision
 from verifier.io.model_file import read_model
 from verifier.io.onnx_export import IR_VERSION, MAX_BYTES, OPSET
@@ -71,9 +72,7 @@ def scan_network(model: Any, path: str) -> ScanNetwork:
     Raises:
         ModelError: a model of another form.
     """
-    from onnx import numpy_helper
-
-    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name != "axis"}
+    found = {t.name: decode(t) for t in model.graph.initializer if t.name != "axis"}
     if sorted(found) != sorted(_TENSORS):
         raise ModelError(
             f"{path}: expected the constants {', '.join(_TENSORS)} of a running-maximum network, "
