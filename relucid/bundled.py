@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verifier.core.errors import DataError
+
+if TYPE_CHECKING:
+    from verifier.io.onnx import Model
 
 
 def _folder() -> Path:
@@ -44,3 +48,16 @@ def model_path(name: str) -> Path:
     if name not in names:
         raise DataError(f"no bundled model is called {name!r}; there are: {', '.join(names)}")
     return _folder() / f"{name}.onnx"
+
+
+def open_model(name: str) -> Model:
+    """The model in an ONNX file, or the bundled model of that name.
+
+    Raises:
+        ModelError: see ``load_model``.
+    """
+    from verifier.io.onnx import load_model
+
+    if not Path(name).exists() and name in model_names():
+        return load_model(model_path(name))
+    return load_model(Path(name))

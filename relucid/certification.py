@@ -10,15 +10,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from constructions.dataset import DataSet, load_dataset
 from relucid import report
 from relucid.pictures import planes, png
 from relucid.progress import Reporter
+from relucid.proof_files import Proofs
 from relucid.runs import Ball, Options, Outcome, check_data, open_model, run_data, run_property
 from verifier.core.decision import Rule
 from verifier.core.errors import DataError, ExportError
 from verifier.core.files import write_atomic
-from verifier.core.verdict import Refuted
+from verifier.core.verdict import Proved, Refuted, Unknown
 from verifier.io.onnx import Model
 from verifier.io.vnnlib import counterexample_text, read_property
 
@@ -32,12 +35,16 @@ class Targets:
         counterexample: file (one property) or folder (data set) for witnesses, or None.
         picture: PNG file, or None.
         json: whether stdout gets JSON.
+        proof: file (one property) or folder (data set) for proofs, or None.
+        check_proof: whether each proof is checked as soon as it is written.
     """
 
     out: Path | None
     counterexample: Path | None
     picture: Path | None
     json: bool
+    proof: Path | None = None
+    check_proof: bool = True
 
     def check(self) -> None:
         """Find out before the work, not after it, that a result has no place to go.
@@ -49,7 +56,7 @@ class Targets:
             raise ExportError(f"{self.out}: results are written as .json or .csv")
         if self.picture is not None and self.picture.suffix != ".png":
             raise ExportError(f"{self.picture}: pictures are written as .png")
-        for path in (self.out, self.counterexample, self.picture):
+        for path in (self.out, self.counterexample, self.picture, self.proof):
             if path is not None and not path.absolute().parent.is_dir():
                 raise ExportError(f"{path}: the folder {path.absolute().parent} does not exist")
         for path in (self.out, self.picture):
@@ -121,8 +128,9 @@ def certify_property(
         started: ``time.monotonic()`` at the start of the command.
     """
     targets.check()
-    if targets.counterexample is not None and targets.counterexample.is_dir():
-        raise ExportError(f"{targets.counterexample}: is a folder, expected a file")
+    for target in (targets.counterexample, targets.proof):
+        if target is not None and target.is_dir():
+            raise ExportError(f"{target}: is a folder, expected a file")
     model = open_model(model_name)
     network = model.network
     file = read_property(path, n_inputs=network.n_inputs, n_outputs=network.n_outputs)
@@ -131,6 +139,10 @@ def certify_property(
         outcome = run_property(
             model, file.prop, str(path), replace(options, timeout=left), reporter
         )
+        if targets.proof is not None and not isinstance(outcome.verdict, Unknown):
+            proofs = Proofs(model, targets.proof, targets.check_proof)
+            proof = proofs.for_property(file.prop, file.sha256, outcome.verdict, reporter)
+            outcome = replace(outcome, proof=proof)
     record = report.record(
         outcome, model_name, model.sha256, property_sha256=file.sha256, engine=options.engine
     )
@@ -144,6 +156,7 @@ def certify_property(
         sys.stdout.write(report.json_text(record))
     else:
         print("\n".join(report.property_lines(outcome)))
+    _end_if_unproved([outcome])
 
 
 def certify_data(model_name: str, samples: Samples, options: Options, targets: Targets) -> None:
@@ -155,11 +168,12 @@ def certify_data(model_name: str, samples: Samples, options: Options, targets: T
     classes = check_data(model, data, indices, samples.rule)
     if targets.picture is not None and planes(data.shape) is None:
         raise DataError(f"{data.name}: points of shape {data.shape} are no pictures")
+    proofs = _proof_folder(model, targets)
     outcomes: list[Outcome] = []
     try:
         with Reporter(len(indices)) as reporter:
             for outcome in run_data(model, data, indices, ball, options, reporter, classes):
-                outcomes.append(outcome)
+                outcomes.append(_with_proof(outcome, proofs, reporter))
     except KeyboardInterrupt:
         if outcomes and not targets.json:
             _print_table(outcomes, data, f"interrupted after {len(outcomes)} of {len(indices)}")
@@ -176,6 +190,50 @@ def certify_data(model_name: str, samples: Samples, options: Options, targets: T
         sys.stdout.write(report.json_text(records))
     else:
         _print_table(outcomes, data, _title(model_name, data, ball))
+    _end_if_unproved(outcomes)
+
+
+def _proof_folder(model: Model, targets: Targets) -> Proofs | None:
+    """Where proofs of a data set go, if they are wanted."""
+    if targets.proof is None:
+        return None
+    if targets.proof.exists() and not targets.proof.is_dir():
+        raise ExportError(f"{targets.proof}: is a file, expected a folder")
+    targets.proof.mkdir(exist_ok=True)
+    return Proofs(model, targets.proof, targets.check_proof)
+
+
+def _with_proof(outcome: Outcome, proofs: Proofs | None, reporter: Reporter) -> Outcome:
+    """The outcome with its proof on disk instead of its evidence in memory."""
+    verdict = outcome.verdict
+    if proofs is None or isinstance(verdict, Unknown):
+        return outcome
+    if outcome.index is None or outcome.prop is None:
+        raise ValueError("a sample was decided without a property")
+    proof = proofs.for_sample(outcome.index, outcome.prop, verdict, reporter)
+    if isinstance(verdict, Proved):
+        verdict = replace(verdict, evidence=())
+    return replace(outcome, verdict=verdict, proof=proof)
+
+
+def _end_if_unproved(outcomes: Sequence[Outcome]) -> None:
+    """Exit status 1, and a line on stderr, unless every verdict has the proof that was asked for.
+
+    Raises:
+        typer.Exit: some have not.
+    """
+    missing = [o for o in outcomes if o.proof is not None and o.proof.problem is not None]
+    if missing:
+        proof = missing[0].proof
+        counts = (
+            f"{len(missing)} of {len(outcomes)} verdicts have" if len(outcomes) > 1 else "there is"
+        )
+        what = "" if proof is None or proof.path is None else f"{proof.path} is INVALID: "
+        reason = "" if proof is None else proof.problem
+        print(
+            f"relucid: {counts} no valid proof; {missing[0].name}: {what}{reason}", file=sys.stderr
+        )
+        raise typer.Exit(1)
 
 
 def _title(model_name: str, data: DataSet, ball: Ball) -> str:

@@ -147,6 +147,22 @@ def certify(
     picture: Annotated[
         Path | None, typer.Option(help="Write a PNG of one refuted point.", rich_help_panel=_OUTPUT)
     ] = None,
+    proof: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write a proof for relucid check; with --data a folder, INDEX.proof "
+            "about INDEX.vnnlib for each point.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    no_check_proof: Annotated[
+        bool,
+        typer.Option(
+            "--no-check-proof",
+            help="Do not check a proof as soon as it is written.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
 ) -> None:
     """Decide whether a network is safe: proved, refuted with a witness, or unknown with a reason.
 
@@ -155,6 +171,8 @@ def certify(
     started = time.monotonic()
     if (property_file is None) == (data is None):
         raise typer.BadParameter("give either --property FILE or --data SET")
+    if no_check_proof and proof is None:
+        raise typer.BadParameter("--no-check-proof goes with --proof")
     if not timeout > 0:
         raise typer.BadParameter(f"--timeout must be a positive number of seconds, got {timeout}")
     # Loading the engines takes half a second, which --help and a wrong option need not wait for.
@@ -162,8 +180,10 @@ def certify(
     from relucid.runs import Options
     from verifier.core.decision import Rule
 
-    options = Options(timeout, str(engine), str(solver), seed)
-    targets = certification.Targets(out, counterexample, picture, json_output)
+    options = Options(timeout, str(engine), str(solver), seed, proof is not None)
+    targets = certification.Targets(
+        out, counterexample, picture, json_output, proof, not no_check_proof
+    )
     if property_file is not None:
         given = {
             "--eps": eps,

@@ -1,7 +1,7 @@
 """The ``relucid`` command: its subcommands, and what becomes of every error.
 
-Exit status: 0 the command did its job (whatever the verdict), 2 the input or the place to write to
-is at fault (one line on stderr), 130 interrupted.
+Exit status: 0 the command did its job (whatever the verdict), 1 a proof is not valid or could not
+be written, 2 the input or the place to write to is at fault (one line on stderr), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import relucid
 from relucid import interrupt
 from relucid.build import build
 from relucid.certify import certify
+from relucid.check import check
 from relucid.demo import demo
 from relucid.hardness import hardness
 from relucid.lipschitz import lipschitz
@@ -55,6 +56,7 @@ def options(
 
 
 app.command(rich_help_panel="Prove")(certify)
+app.command(rich_help_panel="Prove")(check)
 app.command(rich_help_panel="Prove")(demo)
 app.command(rich_help_panel="Build")(build)
 app.command(rich_help_panel="Build")(hardness)

@@ -13,6 +13,7 @@ from typing import Any
 
 from relucid.numbers import approximate, nearest
 from relucid.pictures import text_grid
+from relucid.proof_files import ProofFile
 from relucid.runs import NO_FLOAT32, Outcome
 from verifier.core.decision import Rule
 from verifier.core.verdict import Proved, Refuted, Unknown, Witness, word
@@ -109,11 +110,12 @@ def data_table(outcomes: Sequence[Outcome]) -> list[str]:
 def evidence(outcome: Outcome) -> str:
     """What supports the verdict, in a few words."""
     verdict = outcome.verdict
+    file = "" if outcome.proof is None or outcome.index is None else f"; {outcome.proof.text()}"
     if isinstance(verdict, Proved):
-        return "proof" + _counts(verdict.statistics)
+        return "proof" + _counts(verdict.statistics) + file
     if isinstance(verdict, Unknown):
         return verdict.reason
-    return witness_text(outcome)
+    return witness_text(outcome) + file
 
 
 def _counts(statistics: dict[str, float]) -> str:
@@ -178,6 +180,8 @@ def property_lines(outcome: Outcome) -> list[str]:
     if isinstance(outcome.verdict, Unknown):
         return [*lines, f"reason: {outcome.verdict.reason}"]
     lines.append(f"evidence: {evidence(outcome)}")
+    if outcome.proof is not None:
+        lines.append(f"proof: {outcome.proof.text()}")
     if isinstance(outcome.verdict, Refuted):
         witness = outcome.verdict.witness
         lines += [f"X_{i} = {approximate(v, 17)}" for i, v in enumerate(witness.x[:20])]
@@ -227,7 +231,7 @@ def record(outcome: Outcome, model: str, sha256: str, **more: Any) -> dict[str, 
         "semantics": "real",
         "seconds": round(outcome.seconds, 4),
         "witness": _witness_record(outcome),
-        "proof": None,
+        **(ProofFile(None) if outcome.proof is None else outcome.proof).record(),
         "statistics": verdict.statistics,
     }
 

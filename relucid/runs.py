@@ -6,20 +6,20 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
 from constructions.dataset import DataSet
 from relucid.ball_pass import Ball, prove_points
-from relucid.bundled import model_names, model_path
+from relucid.bundled import open_model
 from relucid.classes import Classes
 from relucid.progress import Reporter
+from relucid.proof_files import ProofFile
 from verifier.core.decision import Rule
 from verifier.core.errors import DataError
 from verifier.core.property import Box, Property
 from verifier.core.verdict import Refuted, Verdict, Witness
-from verifier.io.onnx import Model, load_model
+from verifier.io.onnx import Model
 from verifier.search.portfolio import certify
 from verifier.search.problem import Deadline
 from verifier.search.replay import replay
@@ -38,12 +38,15 @@ class Options:
         engine: auto, bab, milp, lp or interval.
         solver: of the milp engine.
         seed: of everything random.
+        proof: whether proofs are to be written: no pass over all balls, which leaves none, and
+            engines that keep what they need.
     """
 
     timeout: float = 60.0
     engine: str = "auto"
     solver: str = "highs"
     seed: int = 0
+    proof: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Outcome:
         index, label, predicted, center: of the sample, for a data set; predicted is None if the
             outputs at the sample mean no class.
         classes: what outputs mean, for a data set.
+        proof: the file that was written, if one was asked for.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Outcome:
     predicted: int | None = None
     center: tuple[Fraction, ...] | None = None
     classes: Classes | None = None
+    proof: ProofFile | None = None
 
     @property
     def correct(self) -> bool:
@@ -84,17 +89,6 @@ class Outcome:
         values = witness.y + (witness.x if self.prop.mixes_inputs else ())
         clause = self.prop.cases[witness.case].clauses[witness.clause]
         return min((c.slack(values) for c in clause), default=Fraction(0))
-
-
-def open_model(name: str) -> Model:
-    """The model in an ONNX file, or the bundled model of that name.
-
-    Raises:
-        ModelError: see ``load_model``.
-    """
-    if not Path(name).exists() and name in model_names():
-        return load_model(model_path(name))
-    return load_model(Path(name))
 
 
 def run_property(
@@ -171,7 +165,7 @@ def run_data(
     """
     classes = check_data(model, data, indices) if classes is None else classes
     passed: dict[int, Outcome] = {}
-    if options.engine in ("auto", "interval"):
+    if options.engine in ("auto", "interval") and not options.proof:
         reporter.begin("interval pass over all balls")
         passed = _first_pass(model, data, indices, ball, options, classes)
     for i in indices:
@@ -260,6 +254,7 @@ def _search(model: Model, prop: Property, options: Options, reporter: Reporter) 
         solver=options.solver,
         progress=reporter.update,
         seed=options.seed,
+        proof=options.proof,
     )
     if isinstance(verdict, Refuted):
         return replace(verdict, witness=_replayed(verdict.witness, prop, model))

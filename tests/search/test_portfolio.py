@@ -214,7 +214,9 @@ def test_a_tie_goes_to_neuron_splitting_at_once(monkeypatch):
     prop = asked(case(1, high=Fraction(1, 3), strict=True))
     calls, run = [], branch_and_bound.run
     monkeypatch.setattr(
-        portfolio.branch_and_bound, "run", lambda *args: calls.append(args) or run(*args)
+        portfolio.branch_and_bound,
+        "run",
+        lambda *args, **kw: calls.append(args) or run(*args, **kw),
     )
     started = time.monotonic()
     for engine in ("auto", "bab"):
@@ -229,7 +231,7 @@ def test_a_tie_that_nobody_decides_leaves_time_for_a_witness(monkeypatch):
     network = Network((Layer(np.array([[3.0, 0], [0, 1]]), np.zeros(2), np.ones(2, bool)),))
     prop = asked(case(1, high=Fraction(1, 3), strict=True))
     monkeypatch.setattr(
-        portfolio.branch_and_bound, "run", lambda *args: Unknown("too many regions")
+        portfolio.branch_and_bound, "run", lambda *args, **kw: Unknown("too many regions")
     )
     started = time.monotonic()
     verdict = certify(network, prop, engine="bab", timeout=1)
@@ -241,7 +243,7 @@ def test_a_tie_that_nobody_decides_leaves_time_for_a_witness(monkeypatch):
 def test_the_number_of_inputs_chooses_the_search(inputs, monkeypatch):
     used = []
     monkeypatch.setattr(
-        portfolio.branch_and_bound, "run", lambda *_: used.append("neurons") or Proved(())
+        portfolio.branch_and_bound, "run", lambda *_, **kw: used.append("neurons") or Proved(())
     )
     monkeypatch.setattr(
         input_split.InputSplitSearch, "run", lambda *_: used.append("inputs") or Proved(())

@@ -6,7 +6,10 @@ import gzip
 import os
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from verifier.core.errors import RelucidError
 
@@ -46,27 +49,55 @@ def read_bytes(path: str | Path, *, limit: int, error: type[RelucidError]) -> by
     return data
 
 
+class Pending:
+    """A temporary file beside a target, until it takes the target's name in one step.
+
+    Args:
+        stream: open for writing bytes.
+        path: of the temporary file.
+        target: whose name it is to take.
+    """
+
+    def __init__(self, stream: BinaryIO, path: Path, target: Path) -> None:
+        self.stream, self.path, self.target = stream, path, target
+
+    def commit(self, target: Path | None = None) -> None:
+        """Flush to the disk and take the target's name (or another one in the same folder)."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.path.chmod(0o666 & ~_umask())
+        self.path.replace(self.target if target is None else target)
+
+
+@contextmanager
+def pending(path: str | Path) -> Iterator[Pending]:
+    """A file whose name never shows partial contents: write ``stream``, then ``commit``.
+
+    Without a commit nothing is left behind, unless the process is killed: then a hidden temporary
+    file is.
+
+    Raises:
+        OSError: the folder is missing or unwritable, or the disk is full.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield Pending(stream, temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_atomic(path: str | Path, data: bytes) -> None:
     """Write a file so that its name never shows partial contents.
-
-    The data go to a temporary file beside the target, are flushed to the disk, and then take the
-    target's name in one step.
 
     Raises:
         OSError: the folder is missing or unwritable, or the disk is full; nothing is left behind.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with pending(path) as file:
+        file.stream.write(data)
+        file.commit()
 
 
 def _umask() -> int:

@@ -10,19 +10,16 @@ from fractions import Fraction
 from pathlib import Path
 
 from verifier.core.errors import ExportError, PropertyError
-from verifier.core.exact import round_down
 from verifier.core.files import read_bytes
 from verifier.core.property import Property
 from verifier.core.verdict import Witness
+from verifier.io.decimals import finite_decimal, nearest
 from verifier.io.normal_form import normalise
 from verifier.io.vnnlib1 import read_formulas
 from verifier.io.vnnlib2 import Tensor, read_query
 
 MAX_BYTES = 256 * 2**20
 """Larger property files are refused (the largest public ones have a few megabytes)."""
-
-
-MAX_DIGITS = 4000
 
 
 @dataclass(frozen=True)
@@ -142,11 +139,11 @@ def counterexample_text(
     """
     replay = witness.replay
     if replay is not None and replay.violated:
-        xs = [_finite_decimal(Fraction(v), f"X_{i}") for i, v in enumerate(replay.x)]
-        ys = [_finite_decimal(Fraction(v), f"Y_{i}") for i, v in enumerate(replay.y)]
+        xs = [finite_decimal(Fraction(v), f"X_{i}") for i, v in enumerate(replay.x)]
+        ys = [finite_decimal(Fraction(v), f"Y_{i}") for i, v in enumerate(replay.y)]
     else:
-        xs = [_finite_decimal(v, f"X_{i}") for i, v in enumerate(witness.x)]
-        ys = [repr(_nearest(v)) for v in witness.y]
+        xs = [finite_decimal(v, f"X_{i}") for i, v in enumerate(witness.x)]
+        ys = [repr(nearest(v)) for v in witness.y]
     if version == "1.0":
         return f"({_pairs('X', xs)}\n{_pairs('Y', ys)})\n"
     if version != "2.0":
@@ -163,28 +160,3 @@ def counterexample_text(
 def _pairs(letter: str, values: Iterable[str]) -> str:
     """(X_0 v) and so on, a line each."""
     return "\n".join(f"({letter}_{i} {value})" for i, value in enumerate(values))
-
-
-def _nearest(value: Fraction) -> float:
-    """The float64 nearest to the value, or the largest one of its sign."""
-    try:
-        return value.numerator / value.denominator
-    except OverflowError:
-        return round_down(abs(value)) * (1 if value > 0 else -1)
-
-
-def _finite_decimal(value: Fraction, what: str) -> str:
-    """The value with all its decimals."""
-    rest, twos, fives = value.denominator, 0, 0
-    while rest % 2 == 0:
-        rest, twos = rest // 2, twos + 1
-    while rest % 5 == 0:
-        rest, fives = rest // 5, fives + 1
-    if rest != 1:
-        raise ExportError(f"{what} = {_nearest(value)!r}... is not a finite decimal")
-    places = max(twos, fives)
-    if places + value.numerator.bit_length() > MAX_DIGITS:
-        raise ExportError(f"{what} = {_nearest(value)!r}... has more than {MAX_DIGITS} digits")
-    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
-    whole, fraction = digits[: len(digits) - places], digits[len(digits) - places :]
-    return f"{'-' if value < 0 else ''}{whole}.{fraction or '0'}"

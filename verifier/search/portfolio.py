@@ -31,6 +31,7 @@ def certify(
     progress: Progress | None = None,
     seed: int = 0,
     replay: Callable[[Witness], Replay | None] | None = None,
+    proof: bool = False,
 ) -> Verdict:
     """Prove that the network satisfies the property, or refute it, or say why neither was possible.
 
@@ -46,6 +47,8 @@ def certify(
         progress: told what is going on.
         seed: for the attack's random starts.
         replay: runs a witness in the deployed arithmetic; its answer is stored in the witness.
+        proof: search so that the evidence of a Proved can be written by ``verifier.search.proofs``:
+            bounds leave room for the checker's coarser numbers, multipliers are kept.
 
     Returns:
         Proved with one piece of evidence a case, Refuted with an exact witness, or Unknown.
@@ -74,7 +77,7 @@ def certify(
         elif deadline.passed:
             verdict = Unknown("time limit reached")
         else:
-            verdict = _decide(problem, deadline, engine, solver, progress, rng)
+            verdict = _decide(problem, deadline, engine, solver, progress, rng, proof)
         for key, value in verdict.statistics.items():
             totals[key] = totals.get(key, 0.0) + value
         if isinstance(verdict, Refuted):
@@ -99,9 +102,11 @@ def _decide(
     solver: str,
     progress: Progress | None,
     rng: np.random.Generator,
+    proof: bool,
 ) -> Verdict:
     """One problem with one engine."""
-    if engine in ("auto", "interval"):
+    # The interval pass leaves nothing that a proof could be written from.
+    if engine == "interval" or (engine == "auto" and not proof):
         from verifier.search import interval
 
         verdict = interval.run(problem, deadline)
@@ -121,7 +126,7 @@ def _decide(
         witness = attack(problem, deadline, rng=rng, samples=samples)
         if witness is not None:
             return Refuted(witness, {"attack": 1.0})
-    return _branch_and_bound(problem, deadline, progress, rng if engine == "auto" else None)
+    return _branch_and_bound(problem, deadline, progress, rng if engine == "auto" else None, proof)
 
 
 def _branch_and_bound(
@@ -129,16 +134,18 @@ def _branch_and_bound(
     deadline: Deadline,
     progress: Progress | None,
     rng: np.random.Generator | None,
+    proof: bool,
 ) -> Verdict:
     """Split inputs where there are few, neurons otherwise and where rounding hides the answer."""
     if not input_split.suits(problem):
-        return branch_and_bound.run(problem, deadline, progress)
-    search = input_split.InputSplitSearch(problem)
+        return branch_and_bound.run(problem, deadline, progress, keep_multipliers=proof)
+    search = input_split.InputSplitSearch(problem, proof=proof)
     verdict = _split_and_attack(problem, search, _UntilStuck(deadline, search), progress, rng)
     if not isinstance(verdict, Unknown) or not search.stuck:
         return verdict
     # The answer hangs on a tie that boxes cannot see; splitting neurons ends in exact regions.
-    verdict = branch_and_bound.run(problem, Deadline(deadline.left / 2), progress)
+    half = Deadline(deadline.left / 2)
+    verdict = branch_and_bound.run(problem, half, progress, keep_multipliers=proof)
     if isinstance(verdict, Unknown) and not deadline.passed:
         # Too many regions: a counterexample far from the tie is the only hope left.
         verdict = search.run(deadline, progress)

@@ -1,0 +1,135 @@
+"""A proof file checked against a model and a property, with what a person wants to know of it.
+
+This imports no engine and no bounds of the search: who checks a proof trusts neither.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verifier.core.errors import CertificateError
+from verifier.core.property import Property
+from verifier.io.onnx import Model
+from verifier.proof.case import InvalidError
+from verifier.proof.claim import SEMANTICS, check_file
+from verifier.proof.format import Columns, Reader
+from verifier.proof.integers import TooWideError
+
+#: Told what is going on and the share of the file that is read.
+Progress = Callable[[str, float], None]
+
+_MEANING = {
+    "proved": "no point of the input box has unsafe outputs",
+    "refuted": "the witness lies in the input box and its outputs are unsafe",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What became of a check.
+
+    Args:
+        verdict: "proved" or "refuted"; None: the proof is not valid.
+        nodes: nodes of the proof's trees.
+        seconds: of wall-clock time.
+        rule, step, why: what is wrong with it, else None.
+    """
+
+    verdict: str | None
+    nodes: int
+    seconds: float
+    rule: str | None = None
+    step: str | None = None
+    why: str | None = None
+
+    @property
+    def word(self) -> str:
+        """``VALID`` or ``INVALID``."""
+        return "VALID" if self.verdict is not None else "INVALID"
+
+    def lines(self) -> list[str]:
+        """The word, and what was shown or what is wrong."""
+        if self.verdict is None:
+            return [self.word, f"rule: {self.rule}", f"step: {self.step}", f"why: {self.why}"]
+        return [
+            self.word,
+            f"{self.verdict}: {_MEANING[self.verdict]}, in exact real arithmetic",
+            *([f"nodes: {self.nodes}"] if self.nodes else []),
+            f"seconds: {self.seconds:.2f}",
+        ]
+
+    def record(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "result": self.word,
+            "verdict": self.verdict,
+            "semantics": SEMANTICS,
+            "nodes": self.nodes,
+            "seconds": round(self.seconds, 4),
+            "rule": self.rule,
+            "step": self.step,
+            "why": self.why,
+        }
+
+
+def check_proof(
+    model: Model,
+    prop: Property,
+    property_sha256: str,
+    path: Path,
+    progress: Progress | None = None,
+) -> Check:
+    """Check a proof file.
+
+    Args:
+        model, prop: what the two files say.
+        property_sha256: of the property's file.
+        path: the proof.
+        progress: told how far the check has come.
+
+    Raises:
+        PropertyError: the property cannot be asked of the model.
+    """
+    model.check_property(prop)
+    started = time.monotonic()
+    try:
+        with _Watched(path, progress) as reader:
+            done = check_file(
+                model.network,
+                prop,
+                reader,
+                model_sha256=model.sha256,
+                property_sha256=property_sha256,
+            )
+    except InvalidError as problem:
+        return _invalid(started, problem.rule, problem.step, problem.why)
+    except CertificateError as problem:
+        return _invalid(started, "file", "-", str(problem))
+    except TooWideError as problem:
+        return _invalid(started, "network", "-", str(problem))
+    return Check(done.verdict, done.nodes, time.monotonic() - started)
+
+
+def _invalid(started: float, rule: str, step: str, why: str) -> Check:
+    return Check(None, 0, time.monotonic() - started, rule, step, why)
+
+
+class _Watched(Reader):
+    """A reader that tells how much of the file it has read."""
+
+    def __init__(self, path: Path, progress: Progress | None) -> None:
+        super().__init__(path)
+        self.progress = progress
+        self.size = os.fstat(self.stream.fileno()).st_size or 1
+
+    def blocks(self) -> Iterator[tuple[str, Columns]]:
+        """See ``Reader``."""
+        for block in super().blocks():
+            yield block
+            if self.progress is not None:
+                self.progress("checking the proof", self.stream.tell() / self.size)

@@ -1,0 +1,136 @@
+"""Proof files beside verdicts: written under their names only whole, and checked at once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from relucid.progress import Reporter
+from relucid.proof_check import Check, check_proof
+from verifier.core.errors import ExportError
+from verifier.core.files import pending, write_atomic
+from verifier.core.property import Property
+from verifier.core.verdict import Verdict
+from verifier.io.onnx import Model
+from verifier.io.vnnlib_write import property_text
+
+
+@dataclass(frozen=True)
+class ProofFile:
+    """What became of a proof that was asked for.
+
+    Args:
+        path: the file; None if there is none.
+        size: in bytes.
+        seconds: that writing it took.
+        check: what the checker said, if it was asked.
+        problem: why there is no (valid) proof, else None.
+    """
+
+    path: Path | None
+    size: int = 0
+    seconds: float = 0.0
+    check: Check | None = None
+    problem: str | None = None
+
+    def text(self) -> str:
+        """In a few words."""
+        if self.path is None:
+            return f"no proof file: {self.problem}"
+        said = "not checked" if self.check is None else self.check.word
+        if self.check is not None and self.check.verdict is not None and self.check.nodes:
+            said += f" ({self.check.nodes} nodes, {self.check.seconds:.2f} s)"
+        why = "" if self.problem is None else f": {self.problem}"
+        return f"{self.path}, {self.size} bytes, {said}{why}"
+
+    def record(self) -> dict[str, str | int | float | None]:
+        """For machines."""
+        check = self.check
+        return {
+            "proof": None if self.path is None else str(self.path),
+            "proof_bytes": self.size or None,
+            "proof_seconds": round(self.seconds, 4),
+            "proof_check": None if check is None else check.word,
+            "proof_nodes": None if check is None else check.nodes,
+            "check_seconds": None if check is None else round(check.seconds, 4),
+            "proof_problem": self.problem,
+        }
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """Where proofs go.
+
+    Args:
+        model: what they are about.
+        path: the file (one property), or the folder (a data set).
+        check: whether each is checked at once.
+    """
+
+    model: Model
+    path: Path
+    check: bool
+
+    def for_property(
+        self, prop: Property, sha256: str, verdict: Verdict, reporter: Reporter
+    ) -> ProofFile:
+        """The proof of one property.
+
+        Args:
+            prop: the property.
+            sha256: of its file.
+            verdict: proved or refuted.
+            reporter: told how far the check has come.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        return self._write(prop, sha256, verdict, self.path, reporter)
+
+    def for_sample(
+        self, index: int, prop: Property, verdict: Verdict, reporter: Reporter
+    ) -> ProofFile:
+        """INDEX.vnnlib, the question as a file, and INDEX.proof, which answers it.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        try:
+            text = property_text(prop).encode()
+        except ExportError as problem:
+            return ProofFile(None, problem=str(problem))
+        write_atomic(self.path / f"{index}.vnnlib", text)
+        sha256 = hashlib.sha256(text).hexdigest()
+        return self._write(prop, sha256, verdict, self.path / f"{index}.proof", reporter)
+
+    def _write(
+        self, prop: Property, sha256: str, verdict: Verdict, path: Path, reporter: Reporter
+    ) -> ProofFile:
+        """Write, check, and only then give the file its name (with .invalid if it is not)."""
+        from verifier.search import proofs
+
+        started, model = time.monotonic(), self.model
+        with pending(path) as file:
+            try:
+                proofs.write(
+                    file.stream,
+                    model.network,
+                    prop,
+                    verdict,
+                    model_sha256=model.sha256,
+                    property_sha256=sha256,
+                )
+            except ExportError as problem:
+                return ProofFile(None, problem=str(problem))
+            file.stream.flush()
+            size, seconds = file.stream.tell(), time.monotonic() - started
+            check, why = None, None
+            if self.check:
+                check = check_proof(model, prop, sha256, file.path, reporter.update)
+                if check.verdict is None:
+                    path = path.with_name(path.name + ".invalid")
+                    why = f"{check.rule}, {check.step}: {check.why}"
+            file.commit(path)
+        return ProofFile(path, size, seconds, check, why)

@@ -1,0 +1,135 @@
+"""What a proof file says it proves, and whether it does.
+
+The header is one JSON object:
+
+    model, property   SHA-256 of the model's and the property's file, as the readers define them
+    semantics         "real": the exact real function
+    verdict           "proved": the blocks close every case; "refuted": ``witness`` is unsafe
+    witness           if refuted: the coordinates of the input, "p" or "p/q" in decimal digits
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from verifier.core.errors import ExportError
+from verifier.core.network import Network
+from verifier.core.property import Property
+from verifier.proof.case import InvalidError
+from verifier.proof.check import check
+from verifier.proof.format import Reader
+
+SEMANTICS = "real"
+#: Digits that a numerator or a denominator of a witness may have.
+MAX_DIGITS = 4000
+_RATIONAL = re.compile(rf"-?\d{{1,{MAX_DIGITS}}}(/0*[1-9]\d{{0,{MAX_DIGITS}}})?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was shown.
+
+    Args:
+        verdict: "proved" or "refuted".
+        nodes: nodes of the proof's trees; 0 for a witness.
+    """
+
+    verdict: str
+    nodes: int
+
+
+def header(
+    model_sha256: str, property_sha256: str, witness: Sequence[Fraction] | None = None
+) -> dict[str, Any]:
+    """The header of a proof, or of a refutation by an exact witness.
+
+    Raises:
+        ExportError: a coordinate of the witness has too many digits.
+    """
+    found = {"model": model_sha256, "property": property_sha256, "semantics": SEMANTICS}
+    if witness is None:
+        return {**found, "verdict": "proved"}
+    longest = max((max(abs(v.numerator), v.denominator) for v in witness), default=1)
+    if longest >= 10**MAX_DIGITS:
+        raise ExportError(f"the witness has a coordinate of more than {MAX_DIGITS} digits")
+    return {**found, "verdict": "refuted", "witness": [str(v) for v in witness]}
+
+
+def check_file(
+    network: Network, prop: Property, reader: Reader, *, model_sha256: str, property_sha256: str
+) -> Checked:
+    """Check a proof file against a model and a property.
+
+    Args:
+        network, prop: what the two files say.
+        reader: the proof.
+        model_sha256, property_sha256: of the two files, computed from their bytes.
+
+    Raises:
+        InvalidError: it is about other files, or proves something else, or nothing.
+        CertificateError: it is damaged.
+        TooWideError: the network is beyond the checker's integers.
+    """
+    claim = reader.header
+    for name, actual in (("model", model_sha256), ("property", property_sha256)):
+        if claim.get(name) != actual:
+            raise InvalidError(
+                "header", name,
+                f"the proof is about the {name} with SHA-256 {_shown(claim.get(name))}, this one "
+                f"has {actual}",
+            )  # fmt: skip
+    if claim.get("semantics") != SEMANTICS:
+        raise InvalidError(
+            "header", "semantics", f"{_shown(claim.get('semantics'))}, only {SEMANTICS} is checked"
+        )
+    verdict = claim.get("verdict")
+    if verdict == "proved":
+        return Checked("proved", check(network, prop, reader))
+    if verdict == "refuted":
+        for number, (name, _) in enumerate(reader.blocks()):
+            raise InvalidError(name, f"block {number}", "a refutation has no blocks")
+        refute(network, prop, claim.get("witness"))
+        return Checked("refuted", 0)
+    raise InvalidError("header", "verdict", f"{_shown(verdict)}, expected 'proved' or 'refuted'")
+
+
+def refute(network: Network, prop: Property, witness: Any) -> None:
+    """The rule "witness": the point lies in some case's box and its exact outputs are unsafe.
+
+    Raises:
+        InvalidError: it does not, or they are not, or it is no point.
+    """
+    if not isinstance(witness, list) or len(witness) != network.n_inputs:
+        size = len(witness) if isinstance(witness, list) else 0
+        raise InvalidError(
+            "witness", "header", f"{size} coordinates, the network has {network.n_inputs} inputs"
+        )
+    for j, text in enumerate(witness):
+        if not isinstance(text, str) or not _RATIONAL.fullmatch(text):
+            raise InvalidError("witness", f"coordinate {j}", f"{_shown(text)} is no rational")
+    x = tuple(Fraction(text) for text in witness)
+    if not any(case.box.contains(x) for case in prop.cases):
+        raise InvalidError("witness", "header", f"the point lies outside of {_boxes(prop, x)}")
+    if prop.violation(x, network.exact(x)) is None:
+        raise InvalidError("witness", "header", "the exact outputs at the point are not unsafe")
+
+
+def _boxes(prop: Property, x: Sequence[Fraction]) -> str:
+    """The boxes in words, with the first coordinate that is outside of a single one."""
+    if len(prop.cases) > 1:
+        return f"all {len(prop.cases)} boxes"
+    box = prop.cases[0].box
+    for j, (low, v, high) in enumerate(zip(box.lower, x, box.upper, strict=True)):
+        if not low <= v <= high:
+            return f"the box: input {j} is {_shown(str(v))}, not in [{low}, {high}]"
+    return "the box"
+
+
+def _shown(value: object) -> str:
+    """Something from a file that nobody vouches for, short."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,96 @@
+"""The one door from a verdict's evidence to a proof file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+from verifier.core.errors import CertificateError, ExportError
+from verifier.core.network import Network
+from verifier.core.property import Property
+from verifier.core.verdict import Proved, Refuted, Unknown, Verdict
+from verifier.proof.case import Case
+from verifier.proof.claim import header
+from verifier.proof.format import Writer
+from verifier.proof.integers import TooWideError
+from verifier.search import proof_input_split
+from verifier.search.branch_and_bound import NeuronSplitTree
+from verifier.search.input_split import InputSplitTree
+from verifier.search.interval import IntervalEvidence
+from verifier.search.lp_tree import LpEvidence
+
+#: Appends the blocks of one case: (evidence, the checker's view of the case, the proof's writer).
+WriteCase = Callable[[Any, Case, Writer], None]
+
+
+def _input_split(tree: InputSplitTree, case: Case, writer: Writer) -> None:
+    proof_input_split.write(tree, case.chain, case.clauses.first, writer)
+
+
+WRITERS: dict[type, WriteCase] = {InputSplitTree: _input_split}
+_NAMES: dict[type, str] = {
+    NeuronSplitTree: "splits of neurons",
+    LpEvidence: "linear programs",
+    IntervalEvidence: "the interval pass",
+}
+
+
+def write(
+    stream: BinaryIO,
+    network: Network,
+    prop: Property,
+    verdict: Verdict,
+    *,
+    model_sha256: str,
+    property_sha256: str,
+) -> None:
+    """Write what supports a verdict so that ``verifier.proof`` can check it.
+
+    Args:
+        stream: open for writing bytes; the proof is written block by block.
+        network, prop: what the verdict is about, as the two files say.
+        verdict: of ``certify`` with ``proof=True``.
+        model_sha256, property_sha256: of the two files.
+
+    Raises:
+        ExportError: there is nothing to write, or it cannot be written (yet), with the reason.
+    """
+    if isinstance(verdict, Unknown):
+        raise ExportError("nothing was decided")
+    if isinstance(verdict, Refuted):
+        Writer(stream, header(model_sha256, property_sha256, verdict.witness.x)).close()
+        return
+    try:
+        _write_cases(Writer(stream, header(model_sha256, property_sha256)), network, prop, verdict)
+    except TooWideError as problem:
+        raise ExportError(f"no proof can be written: {problem}") from problem
+    except CertificateError as problem:
+        raise ExportError(f"no proof can be written: {problem}") from problem
+
+
+def _write_cases(writer: Writer, network: Network, prop: Property, verdict: Proved) -> None:
+    """Case by case; evidence there is for the cases that are not trivially safe."""
+    evidence: Sequence[Any] = verdict.evidence
+    extended = network.with_inputs_as_outputs() if prop.mixes_inputs else network
+    used = 0
+    for index in range(len(prop.cases)):
+        state = Case(extended, prop, index)
+        writer.block("case", case=[index])
+        if state.stack:
+            _writer(evidence[used])(evidence[used], state, writer)
+            used += 1
+    if used != len(evidence):
+        raise CertificateError(f"evidence for {len(evidence)} cases, {used} need it")
+    writer.close()
+
+
+def _writer(evidence: Any) -> WriteCase:
+    """Who can write this kind of evidence.
+
+    Raises:
+        ExportError: nobody yet.
+    """
+    if type(evidence) in WRITERS:
+        return WRITERS[type(evidence)]
+    name = _NAMES.get(type(evidence), type(evidence).__name__)
+    raise ExportError(f"no proof can be written for evidence by {name} yet")
