@@ -38,8 +38,8 @@ class Options:
         engine: auto, bab, milp, lp or interval.
         solver: of the milp engine.
         seed: of everything random.
-        proof: whether proofs are to be written: no pass over all balls, which leaves none, and
-            engines that keep what they need.
+        proof: whether proofs are to be written: engines keep what these need, and every outcome
+            has its property.
     """
 
     timeout: float = 60.0
@@ -165,7 +165,7 @@ def run_data(
     """
     classes = check_data(model, data, indices) if classes is None else classes
     passed: dict[int, Outcome] = {}
-    if options.engine in ("auto", "interval") and not options.proof:
+    if options.engine in ("auto", "interval"):
         reporter.begin("interval pass over all balls")
         passed = _first_pass(model, data, indices, ball, options, classes)
     for i in indices:
@@ -173,6 +173,9 @@ def run_data(
         started = time.monotonic()
         if i in passed:
             outcome = passed[i]
+            if options.proof:
+                _, prop = _question(model, data, i, ball, classes)
+                outcome = replace(outcome, prop=prop)
         else:
             outcome = _run_sample(model, data, i, ball, options, reporter, classes)
             outcome = replace(outcome, seconds=time.monotonic() - started)
@@ -219,19 +222,8 @@ def _run_sample(
     classes: Classes,
 ) -> Outcome:
     """One sample; its time is filled in by the caller."""
-    center = (
-        data.sample(i) if ball.exact_center else tuple(Fraction(float(v)) for v in data.float32(i))
-    )
-    if ball.clip is not None and not all(ball.clip[0] <= v <= ball.clip[1] for v in center):
-        raise DataError(
-            f"{data.name}: point {i} has values outside of [{ball.clip[0]}, {ball.clip[1]}]; give "
-            "--clip LOW HIGH that holds all of them, or --no-clip"
-        )
+    center, prop = _question(model, data, i, ball, classes)
     label = int(data.labels[i])
-    name = f"{data.name} {i}"
-    box = Box.ball(center, ball.eps, ball.clip)
-    prop = classes.property(box, classes.position(data, i), model.network.n_outputs, name)
-    model.check_property(prop)
     outputs = model.network.exact(center)
     predicted = classes.chosen(outputs)
     where = prop.violation(center, outputs)
@@ -241,7 +233,31 @@ def _run_sample(
         verdict = _search(model, prop, options, reporter)
     if where is not None and predicted == label:  # a tie
         predicted = classes.label(prop.cases[0].clauses[where[1]][0].terms[0][0])
-    return Outcome(name, prop, verdict, 0.0, i, label, predicted, center, classes)
+    return Outcome(prop.name, prop, verdict, 0.0, i, label, predicted, center, classes)
+
+
+def _question(
+    model: Model, data: DataSet, i: int, ball: Ball, classes: Classes
+) -> tuple[tuple[Fraction, ...], Property]:
+    """The middle of a sample's ball, and what is asked of the ball.
+
+    Raises:
+        DataError: the middle lies outside of the clip range.
+        PropertyError: the model cannot be asked this.
+    """
+    center = (
+        data.sample(i) if ball.exact_center else tuple(Fraction(float(v)) for v in data.float32(i))
+    )
+    if ball.clip is not None and not all(ball.clip[0] <= v <= ball.clip[1] for v in center):
+        raise DataError(
+            f"{data.name}: point {i} has values outside of [{ball.clip[0]}, {ball.clip[1]}]; give "
+            "--clip LOW HIGH that holds all of them, or --no-clip"
+        )
+    box = Box.ball(center, ball.eps, ball.clip)
+    name = f"{data.name} {i}"
+    prop = classes.property(box, classes.position(data, i), model.network.n_outputs, name)
+    model.check_property(prop)
+    return center, prop
 
 
 def _search(model: Model, prop: Property, options: Options, reporter: Reporter) -> Verdict:

@@ -26,6 +26,7 @@ from verifier.io.onnx import load_model
 from verifier.io.vnnlib import read_property
 from verifier.proof.claim import header
 from verifier.proof.format import MAGIC, Writer
+from verifier.search import proofs
 
 
 def rugged_network(lift: float = 0.0) -> Network:
@@ -176,6 +177,28 @@ def test_every_point_of_a_data_set_has_its_question_and_its_answer(capsys, tmp_p
         assert str(proof) in table.read_text()
 
 
+@pytest.mark.parametrize("engine", ["auto", "interval"])
+def test_balls_of_a_deep_network_by_construction(capsys, tmp_path, engine):
+    """The pass over all balls needs the rule for maxima; its proof is a few hundred bytes."""
+    data, model, out = tmp_path / "d.csv", tmp_path / "m.onnx", tmp_path / "proofs"
+    rng = np.random.default_rng(0)
+    points = "".join(f"{a},{b},{k % 3}\n" for k, (a, b) in enumerate(rng.random((12, 2))))
+    data.write_text(points)
+    assert relucid(capsys, "build", "optimal-robust", data, "--out", model).status == 0
+    built = json.loads(relucid(capsys, "separation", data, "--quick", "--json").out)
+    eps = Fraction(built["lambda"]) / 2 * Fraction(9, 10)
+    asked = ("--data", data, "--eps", eps, "--center", "exact", "--no-clip", "--engine", engine)
+    result = relucid(capsys, "certify", model, *asked, "--proof", out, "--json")
+    records = json.loads(result.out)
+    assert result.status == 0, result.err
+    assert [(r["verdict"], r["proof_check"]) for r in records] == [("proved", "VALID")] * 12
+    assert all(r["statistics"]["max rules"] > 0 and r["proof_bytes"] < 2000 for r in records)
+    for i in (0, 11):
+        shown = relucid(capsys, "check", model, out / f"{i}.vnnlib", out / f"{i}.proof")
+        assert shown.out.startswith("VALID")
+    assert_invalid(relucid(capsys, "check", model, out / "1.vnnlib", out / "0.proof"))
+
+
 def test_the_checker_loads_no_search_and_no_bounds(rugged):
     model, prop, proof, _ = rugged
     code = (
@@ -297,11 +320,11 @@ def test_places_where_no_proof_can_go(capsys, tmp_path, small):
 def test_evidence_that_cannot_be_written_is_said(capsys, small):
     model, prop, proof = small
     result = relucid(
-        capsys, "certify", model, "--property", prop, "--proof", proof, "--engine", "interval"
+        capsys, "certify", model, "--property", prop, "--proof", proof, "--engine", "lp"
     )
     assert result.status == 1
     assert result.out.startswith("proved\n")
-    assert "no proof can be written for evidence by the interval pass yet" in result.out
+    assert "no proof can be written for evidence by linear programs yet" in result.out
     assert result.err.startswith("relucid: there is no valid proof; ")
     assert result.err.count("\n") == 1
     assert not proof.exists()
@@ -314,12 +337,10 @@ def test_our_own_invalid_proof_is_a_defect_that_shows(capsys, monkeypatch, small
     def nothing(tree, case, writer):
         del tree, case, writer
 
-    monkeypatch.setattr("verifier.search.proofs._input_split", nothing)
-    monkeypatch.setattr(
-        "verifier.search.proofs.WRITERS",
-        dict.fromkeys(__import__("verifier.search.proofs", fromlist=["x"]).WRITERS, nothing),
+    monkeypatch.setattr("verifier.search.proofs.WRITERS", dict.fromkeys(proofs.WRITERS, nothing))
+    result = relucid(
+        capsys, "certify", model, "--property", prop, "--proof", proof, "--engine", "bab", "--json"
     )
-    result = relucid(capsys, "certify", model, "--property", prop, "--proof", proof, "--json")
     record = json.loads(result.out)
     assert result.status == 1
     assert (record["verdict"], record["proof_check"]) == ("proved", "INVALID")

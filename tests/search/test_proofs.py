@@ -42,7 +42,8 @@ def checked(tmp_path, data, prop):
         return check_file(NETWORK, prop, reader, **SHA)
 
 
-def test_cases_with_and_without_evidence(tmp_path):
+@pytest.mark.parametrize("engine", ["auto", "bab", "interval"])
+def test_cases_with_and_without_evidence(tmp_path, engine):
     """A case with nothing unsafe has no evidence, and still its place in the proof."""
     box = Box((-1, -1), (1, 1))
     never, high = at_least(1), at_least(2, (0, 1))
@@ -54,7 +55,7 @@ def test_cases_with_and_without_evidence(tmp_path):
         Case(box, ((never,),)),
     )
     prop = Property(cases, 2, 2)
-    verdict = certify(NETWORK, prop, proof=True)
+    verdict = certify(NETWORK, prop, proof=True, engine=engine)
     assert isinstance(verdict, Proved)
     assert len(verdict.evidence) == 2
     data = written(prop, verdict)

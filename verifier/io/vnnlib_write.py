@@ -62,7 +62,7 @@ def _comparison(operator: str, terms: list[tuple[str, Fraction]], bound: Fractio
     """
     if len(terms) == 2 and not bound:
         (minus, plus) = sorted(terms, key=lambda term: term[1])
-        if (minus[1], plus[1]) == (-1, 1):
+        if minus[1] == -1 and plus[1] == 1:
             return f"({operator} {plus[0]} {minus[0]})"
     if len(terms) == 1 and terms[0][1] < 0:
         operator, bound = operator.replace(">", "<"), -bound

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from verifier.core.errors import CertificateError, ExportError
 from verifier.core.network import Network
+from verifier.core.property import Case as PropertyCase
 from verifier.core.property import Property
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict
 from verifier.proof.case import Case
 from verifier.proof.claim import header
 from verifier.proof.format import Writer
 from verifier.proof.integers import TooWideError
-from verifier.search import proof_input_split
+from verifier.search import proof_input_split, proof_interval
+from verifier.search.balls import EnclosureEvidence
 from verifier.search.branch_and_bound import NeuronSplitTree
 from verifier.search.input_split import InputSplitTree
 from verifier.search.interval import IntervalEvidence
@@ -27,12 +29,11 @@ def _input_split(tree: InputSplitTree, case: Case, writer: Writer) -> None:
     proof_input_split.write(tree, case.chain, case.clauses.first, writer)
 
 
+#: Evidence that is a record of a search, and who writes it.
 WRITERS: dict[type, WriteCase] = {InputSplitTree: _input_split}
-_NAMES: dict[type, str] = {
-    NeuronSplitTree: "splits of neurons",
-    LpEvidence: "linear programs",
-    IntervalEvidence: "the interval pass",
-}
+#: Evidence that says only that bounds on the outputs are enough.
+PASSES = (IntervalEvidence, EnclosureEvidence)
+_NAMES: dict[type, str] = {NeuronSplitTree: "splits of neurons", LpEvidence: "linear programs"}
 
 
 def write(
@@ -70,18 +71,29 @@ def write(
 
 def _write_cases(writer: Writer, network: Network, prop: Property, verdict: Proved) -> None:
     """Case by case; evidence there is for the cases that are not trivially safe."""
-    evidence: Sequence[Any] = verdict.evidence
     extended = network.with_inputs_as_outputs() if prop.mixes_inputs else network
-    used = 0
+    needed = [index for index, case in enumerate(prop.cases) if _is_open(case)]
+    # The pass over all balls gives one piece for the one case of each.
+    given = (verdict.evidence,) if isinstance(verdict.evidence, PASSES) else verdict.evidence
+    if len(needed) != len(given):
+        raise CertificateError(f"evidence for {len(given)} cases, {len(needed)} need it")
+    evidence = dict(zip(needed, given, strict=True))
+    pairs = True
     for index in range(len(prop.cases)):
+        if isinstance(evidence.get(index), PASSES):
+            proof_interval.write([index], extended, writer, pairs=pairs)
+            pairs = False
+            continue
         state = Case(extended, prop, index)
         writer.block("case", case=[index])
-        if state.stack:
-            _writer(evidence[used])(evidence[used], state, writer)
-            used += 1
-    if used != len(evidence):
-        raise CertificateError(f"evidence for {len(evidence)} cases, {used} need it")
+        if index in evidence:
+            _writer(evidence[index])(evidence[index], state, writer)
     writer.close()
+
+
+def _is_open(case: PropertyCase) -> bool:
+    """Whether some clause is left once constraints without variables are decided."""
+    return any(all(c.terms or c.holds(()) for c in clause) for clause in case.clauses)
 
 
 def _writer(evidence: Any) -> WriteCase:
