@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -41,8 +42,10 @@ def unpleasant_network(
         depth = int(rng.integers(1, 4))
         sizes = [int(rng.integers(1, 7)) for _ in range(depth + 1)]
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         weight, bias = weights(rng, (n_out, n_in), kind), weights(rng, (n_out,), kind)
+        if rng.random() < 0.3:
+            bias = np.zeros(n_out)
         if sparse:
             weight = weight * (rng.random(weight.shape) < 0.5)
         relu = rng.random(n_out) < 0.8

@@ -25,9 +25,9 @@ def test_limbs_are_the_weight_rounded_down(kind: str, sparse: bool) -> None:
         limbs, exponent, exact = _limbs(sp.csr_array(weight) if sparse else weight)
         dense = [limb.toarray() if sparse else limb for limb in limbs]
         assert all((limb == np.floor(limb)).all() for limb in dense)
-        assert abs(dense[0]).max() <= 2.0**LIMB
+        assert abs(dense[0]).max() <= 2.0 ** (LIMB - 1)
         assert all((limb >= 0).all() and limb.max() < 2.0**LIMB for limb in dense[1:])
-        unit = Fraction(2) ** (-exponent - 2 * LIMB)
+        unit = Fraction(2) ** (-exponent - LIMB)
         for at in np.ndindex(weight.shape):
             have = sum(
                 Fraction(int(limb[at])) * Fraction(2) ** (-exponent - k * LIMB)
@@ -39,15 +39,13 @@ def test_limbs_are_the_weight_rounded_down(kind: str, sparse: bool) -> None:
 
 
 def test_limbs_of_negative_weights_far_below_the_largest() -> None:
-    """-2^-60 beside 1 is rounded down by less than a unit of the third limb, not of the first."""
-    limbs, exponent, _ = _limbs(np.array([[1.0, -(2.0**-60), -(2.0**-100)]]))
-    value = sum(
-        Fraction(int(limb[0, 1])) * Fraction(2) ** (-exponent - k * LIMB)
-        for k, limb in enumerate(limbs)
-    )
-    assert value == -Fraction(1, 2**60)
-    limbs, exponent, exact = _limbs(np.array([[1.0 + 2.0**-52]]))
-    assert exact and len(limbs) == 3
+    """-2^-60 beside 1 is rounded down by less than a unit of the last limb, not of the first."""
+    limbs, exponent, exact = _limbs(np.array([[1.0, -(2.0**-60), -(2.0**-100)]]))
+    for column in (1, 2):
+        first, second = (int(limb[0, column]) for limb in limbs)
+        assert (first << LIMB) + second == -1
+    assert exponent + LIMB == 44
+    assert not exact
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,11 +15,12 @@ from verifier.core.exact import common_denominator
 from verifier.core.network import Network
 from verifier.core.property import LinearConstraint, Property
 from verifier.proof.chain import Chain, chain
-from verifier.proof.integers import Forms, Rows, backward
+from verifier.proof.forms import Forms
+from verifier.proof.integers import Lines, Rows, backward
 
 #: Nodes that one block may take from the stack, numbers of one layer that are computed together,
 #: and bytes that the open nodes may take.
-MAX_NODES, _CHUNK, _MAX_BYTES = 4096, 1 << 18, 1 << 31
+MAX_NODES, _CHUNK, _MAX_BYTES = 4096, 1 << 15, 1 << 31
 
 
 class InvalidError(CertificateError):
@@ -185,31 +186,40 @@ class Case:
         nodes = Nodes.join(parts[::-1])
         return nodes.take(np.arange(count))
 
-    def forms(self, layer: int, nodes: Nodes, owner: np.ndarray, mu: Any) -> Forms:
-        """Linear lower bounds of ±z of one layer, row q on node owner[q]; mu: see ``Rows``."""
+    def forms(
+        self, layer: int, lines: Sequence[Lines], owner: np.ndarray, mu: tuple[Any, Any]
+    ) -> Forms:
+        """Linear lower bounds of ±z of one layer, row q in node owner[q].
+
+        Args:
+            layer: which; lines: of the layers before, at least.
+            owner: (Q,) nodes.
+            mu: (neuron, sign), both (Q,).
+        """
         parts = []
         for start in range(0, max(len(owner), 1), self.chunk):
             some = slice(start, start + self.chunk)
-            index = owner[some]
-            before = [(nodes.low[index, p], nodes.high[index, p]) for p in self.parts[:layer]]
-            exponent = np.zeros(len(index), dtype=np.int64)
+            exponent = np.zeros(len(owner[some]), dtype=np.int64)
             pair = (mu[0][some], mu[1][some])
-            rows = Rows(layer, pair, exponent, [b[0] for b in before], [b[1] for b in before])
+            rows = Rows(layer, pair, exponent, lines=lines, owner=owner[some])
             parts.append(backward(self.chain.layers, self.chain.scale, rows, self.chain.bits))
         return Forms.join(parts)
 
-    def tighten(self, nodes: Nodes) -> None:
+    def tighten(self, nodes: Nodes) -> list[Lines]:
         """Bound every unstable neuron again, layer by layer, in every node."""
+        lines: list[Lines] = []
         for k, part in enumerate(self.parts):
             low, high = nodes.low[:, part], nodes.high[:, part]
             found = np.nonzero(self.relu[part] & (low < 0) & (high > 0))
-            scale, chunk = self.chain.layers[k].scale, self.chunk
+            scale, chunk = self.chain.layers[k].scale, max(1, self.chunk // 2)
             for start in range(0, len(found[0]), chunk):
                 owner, neuron = (f[start : start + chunk] for f in found)
                 both, one = np.concatenate([owner, owner]), np.ones_like(owner)
                 pair = np.concatenate([neuron, neuron]), np.concatenate([one, -one])
-                forms = self.forms(k, nodes, both, pair)
+                forms = self.forms(k, lines, both, pair)
                 value = forms.least(nodes.t_low[both], nodes.t_high[both]).at_scale(scale)
                 value, other = np.split(value, 2)
                 low[owner, neuron] = np.maximum(low[owner, neuron], value)
                 high[owner, neuron] = np.minimum(high[owner, neuron], -other)
+            lines.append(Lines.of(self.relu[part], low, high, None, self.chain.bits))
+        return lines

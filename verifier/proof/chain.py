@@ -14,13 +14,14 @@ import scipy.sparse as sp
 from verifier.core.network import Layer
 from verifier.core.property import Box
 from verifier.proof.integers import (
-    BOUND,
-    HALF,
+    INPUT,
     LIMB,
     STORED,
     WIDEST,
     Affine,
     TooWideError,
+    half_bits,
+    halves,
     product,
 )
 
@@ -37,7 +38,7 @@ class Chain:
         corner: (d,) exact lower ends of the box, rounded down to the scale.
         box: lower and upper t, rounded outwards.
         bounds: interval bounds of every layer's pre-activations, times 2^-(the layer's scale).
-        bits: coefficients in backward passes stay below 2^bits.
+        bits: coefficients in backward passes are at most 2^bits in size.
     """
 
     layers: tuple[Affine, ...]
@@ -73,10 +74,10 @@ def chain(
     widest = max(len(box.lower), *(layer.n_out for layer in layers), len(last[0]) if last else 0)
     if widest > WIDEST:
         raise TooWideError(f"a layer has {widest} neurons; the checker's integers allow {WIDEST}")
-    bits = min(3 * HALF, 53 - (widest - 1).bit_length())
+    bits = 2 * half_bits(widest)
     reach = max((b - a for a, b in zip(box.lower, box.upper, strict=True)), default=Fraction(0))
     size = max(map(abs, (*box.lower, *box.upper)), default=Fraction(0))
-    scale = _scale(reach if reach else max(size, Fraction(1)), 2 * BOUND - 2)
+    scale = _scale(reach if reach else max(size, Fraction(1)), INPUT)
     unit = Fraction(2) ** scale
     corner = tuple(Fraction(math.floor(v * unit)) / unit for v in box.lower)
     high = np.array(
@@ -131,23 +132,21 @@ def _affine(
         corner: what is added to what it reads (the box's corner, or nothing).
     """
     limbs, exponent, exact = _limbs(weight)
-    parts = _signed(limbs)
+    parts, half = _signed(limbs), bits // 2
     # The range of a in as many bits as a product takes, rounded outwards.
     drop = max(0, int(np.abs(a).max(initial=0)).bit_length() - bits)
     inner = (a[0] >> drop, -((-a[1]) >> drop))
-    bottom = _product(inner[0], parts[0]) + _product(inner[1], parts[1])
-    top = -(_product(-inner[1], parts[0]) + _product(-inner[0], parts[1]))
-    factor = Fraction(2) ** (HALF - exponent - a_scale + drop)
+    bottom = _product(inner[0], parts[0], half) + _product(inner[1], parts[1], half)
+    top = -(_product(-inner[1], parts[0], half) + _product(-inner[0], parts[1], half))
+    factor = Fraction(2) ** (half - exponent - a_scale + drop)
     if corner:
         bias = [b + m for b, m in zip(bias, _moved(weight, corner), strict=True)]
     lost = (Fraction(0), Fraction(0)) if exact else _lost(a, a_scale, exponent)
-    below = [b + lost[0] - e for b, e in zip(bias, error, strict=True)]
-    above = [b + lost[1] + e for b, e in zip(bias, error, strict=True)]
-    largest = max([*map(abs, below), *map(abs, above), Fraction(1, 2**600)])
-    bias_scale = _scale(2 * largest, 2 * BOUND - 2)
+    largest = max(*map(abs, bias), -lost[0], lost[1], Fraction(1, 2**600))
+    bias_scale = _scale(2 * largest, INPUT)
     power = Fraction(2) ** bias_scale
-    bias_low = np.array([math.floor(b * power) for b in below], dtype=np.int64)
-    bias_high = np.array([math.ceil(b * power) for b in above], dtype=np.int64)
+    bias_low = np.array([math.floor((b + lost[0]) * power) for b in bias], dtype=np.int64)
+    bias_high = np.array([math.ceil((b + lost[1]) * power) for b in bias], dtype=np.int64)
     size = max(abs(int(bottom.min(initial=0))), abs(int(top.max(initial=0)))) * factor
     scale = _scale(4 * max(size, largest), STORED)
     step, bias_step = factor * Fraction(2) ** scale, Fraction(2) ** (scale - bias_scale)
@@ -158,7 +157,14 @@ def _affine(
     high_z = [
         math.ceil(int(v) * step + int(b) * bias_step) for v, b in zip(top, bias_high, strict=True)
     ]
-    affine = Affine(limbs, exponent, bias_low, bias_high, bias_scale, scale, relu)
+    columns, shift = _bias_limbs(bias_low, bias_high)
+    slack = sum(map(int, bias_high - ((columns[0] << LIMB) + columns[1] << shift)), 0)
+    # Times 2^bits, in units of 2^(half + LIMB + shift).
+    slack = -(-slack >> LIMB + shift - half)
+    affine = Affine(
+        _joined(limbs, columns), exponent, bias_scale - shift - LIMB,
+        len(limbs) == 1, bias_low, bias_high, bias_scale, slack, scale, relu,
+    )  # fmt: skip
     return affine, (np.array(low_z, dtype=np.int64), np.array(high_z, dtype=np.int64))
 
 
@@ -195,9 +201,10 @@ def _float32_error(
     return [gamma * size + Fraction(n, 2**149) for size in sizes]
 
 
-def _product(row: np.ndarray, limbs: Sequence[Any]) -> np.ndarray:
-    """One row times Wᵀ."""
-    return product(row[None], [limb.T for limb in limbs])[0]
+def _product(row: np.ndarray, limbs: Sequence[Any], half: int) -> np.ndarray:
+    """One row times Wᵀ, see ``product``."""
+    high, low = halves(row[None].astype(np.float64), half)
+    return product(high, low, [limb.T for limb in limbs], half)[0].astype(np.int64)
 
 
 def _limbs(weight: Any) -> tuple[tuple[Any, ...], int, bool]:
@@ -208,16 +215,11 @@ def _limbs(weight: Any) -> tuple[tuple[Any, ...], int, bool]:
     top = int(max(power[whole != 0].max(initial=-1000), -1000))
     exponent = LIMB - 1 - top
     # Each number is whole 2^(power - 53); in units of the last limb it is whole 2^-shift.
-    shift = 53 - power.astype(np.int64) - exponent - 2 * LIMB
-    down, up = np.clip(shift, 0, 63), np.clip(-shift, 0, LIMB)
-    kept = whole >> down
-    exact = bool(((kept << down) == whole).all())
-    upper = kept >> (LIMB - up)
-    third = (kept - (upper << (LIMB - up))) << up
-    first = upper >> LIMB
-    out = [first, upper - (first << LIMB), third]
-    while len(out) > 1 and not out[-1].any():
-        out.pop()
+    shift = np.clip(53 - power.astype(np.int64) - exponent - LIMB, 0, 63)
+    kept = whole >> shift
+    exact = bool(((kept << shift) == whole).all())
+    first = kept >> LIMB
+    second = kept - (first << LIMB)
 
     def stored(part: np.ndarray) -> Any:
         numbers = part.astype(np.float64)
@@ -225,7 +227,36 @@ def _limbs(weight: Any) -> tuple[tuple[Any, ...], int, bool]:
             return np.ascontiguousarray(numbers)
         return sp.csr_array((numbers, weight.indices, weight.indptr), shape=weight.shape)
 
-    return tuple(stored(part) for part in out), exponent, exact
+    return (
+        tuple(stored(p) for p in ((first, second) if second.any() else (first,))),
+        exponent,
+        exact,
+    )
+
+
+def _bias_limbs(low: np.ndarray, high: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], int]:
+    """(first, second) and k with first 2^LIMB + second = ⌊low 2^-k⌋, |first| < 2^(LIMB − 1).
+
+    2^k is so large that high − low has no more bits than they.
+    """
+    shift = max(0, int(np.abs((low, high)).max(initial=0)).bit_length() - 2 * LIMB + 2)
+    whole = low >> shift
+    first = whole >> LIMB
+    return (first, whole - (first << LIMB)), shift
+
+
+def _joined(limbs: Sequence[Any], columns: tuple[np.ndarray, np.ndarray]) -> tuple[Any, ...]:
+    """The limbs of W with those of b as their last column."""
+    out = []
+    for k, column in enumerate(columns):
+        part = column[:, None].astype(np.float64)
+        if sp.issparse(limbs[0]):
+            empty = sp.csr_array(limbs[0].shape)
+            out.append(sp.hstack([limbs[k] if k < len(limbs) else empty, part], format="csr"))
+        else:
+            matrix = limbs[k] if k < len(limbs) else np.zeros_like(limbs[0])
+            out.append(np.concatenate([matrix, part], axis=1))
+    return tuple(out[:1] if len(limbs) == 1 and not columns[1].any() else out)
 
 
 def _signed(limbs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -266,7 +297,7 @@ def _moved(weight: Any, corner: Sequence[Fraction]) -> list[Fraction]:
 
 
 def _lost(a: Interval, a_scale: int, exponent: int) -> tuple[Fraction, Fraction]:
-    """Σ_j e_j a_j for unknown 0 ≤ e_j < 2^-(exponent + 2 LIMB): its least and greatest value."""
-    unit = Fraction(2) ** (-exponent - 2 * LIMB - a_scale)
+    """Σ_j e_j a_j for unknown 0 ≤ e_j < 2^-(exponent + LIMB): its least and greatest value."""
+    unit = Fraction(2) ** (-exponent - LIMB - a_scale)
     low, high = (sum(map(int, end), 0) for end in (np.minimum(a[0], 0), np.maximum(a[1], 0)))
     return low * unit, high * unit

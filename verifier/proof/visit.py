@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from verifier.proof.case import Case, InvalidError, Nodes
 from verifier.proof.format import Columns
-from verifier.proof.integers import Forms, wide
+from verifier.proof.forms import Forms, wide
+from verifier.proof.integers import Lines
 
 _LEAF, _INPUT, _NEURON, _AGAIN = 0, 1, 2, 3
 
@@ -52,9 +54,9 @@ def visit(state: Case, columns: Columns, step: str) -> int:
     if not count == len(columns["axis"]) == len(columns["at"]) or columns["action"].max() > _AGAIN:
         raise InvalidError("visit", step, "columns of different lengths, or an unknown action")
     nodes = state.pop(count, step)
-    state.tighten(nodes)
+    lines = state.tighten(nodes)
     nodes.open[(nodes.low > nodes.high).any(axis=1)] = False
-    bounded = _bounded(state, nodes)
+    bounded = _bounded(state, nodes, lines)
     _close_single(nodes, bounded)
     _close(state, nodes, bounded, columns, step)
     _cut(nodes, bounded, columns, step)
@@ -62,18 +64,18 @@ def visit(state: Case, columns: Columns, step: str) -> int:
     return count
 
 
-def _bounded(state: Case, nodes: Nodes) -> Bounded:
+def _bounded(state: Case, nodes: Nodes, lines: Sequence[Lines]) -> Bounded:
     """One backward pass for every row of an open clause, and one for every assumed sign."""
     sizes = np.diff(state.clauses.first)
     clause_of = np.repeat(np.arange(len(sizes)), sizes)
     owner, row = np.nonzero(nodes.open[:, clause_of])
-    parts = [(state.forms(len(state.parts), nodes, owner, (row, np.ones_like(row))), owner, row)]
+    parts = [(state.forms(len(state.parts), lines, owner, (row, np.ones_like(row))), owner, row)]
     still = np.flatnonzero(nodes.open.any(axis=1)).tolist()
     splits = [(i, s, *split) for i in still for s, split in enumerate(nodes.splits[i])]
     table = np.array(splits, dtype=np.int64).reshape(-1, 5)
     for k in np.unique(table[:, 2]):
         node, s, _, neuron, sign = table[table[:, 2] == k].T
-        forms = state.forms(int(k), nodes, node, (neuron, -sign))
+        forms = state.forms(int(k), lines, node, (neuron, -sign))
         parts.append((forms, node, len(clause_of) + s))
     owner, row = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
     width = int(row.max(initial=0)) + 1
