@@ -13,6 +13,7 @@ from constructions.lipschitz import lipschitz, lipschitz_multiclass
 from constructions.robust import blocks, class_sum, running_maximum, shallow
 from constructions.separation import positive_separation
 from tests.strategies import random_box
+from verifier.bounds.ball_batch import output_bounds as output_bounds64
 from verifier.bounds.ball_batch import plan
 from verifier.core.decision import Decision, Rule
 from verifier.core.errors import CertificateError
@@ -74,6 +75,7 @@ def weights(rng, shape, kind):
 def gadget_network(rng, kind):
     """Random layers whose rows read many pairs of the layer before with equal coefficients."""
     sizes = rng.integers(2, 7, int(rng.integers(2, 6))).tolist()
+    sizes[0] = int(rng.integers(1, 12))
     layers, pairs, start = [], [], 0
     before = []
     for n_in, n_out in zip(sizes, [*sizes[1:], 2], strict=True):
@@ -165,6 +167,30 @@ def test_without_pairs_the_second_attempt_is_interval_arithmetic(kind):
             assert a <= c <= d <= b
             if kind in ("small", "float"):
                 assert max(c - a, b - d) <= Fraction(1, 2**120) * max(1, abs(c), abs(d))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_prover_proves_is_valid(tmp_path, kind):
+    """With the prover's own pairs the checker's bounds are never worse than the prover's."""
+    rng = np.random.default_rng(20 + KINDS.index(kind))
+    used = 0
+    for _ in range(40):
+        network, _ = gadget_network(rng, kind)
+        box = random_box(rng, network.n_inputs)
+        prepared = plan(network)
+        lower, upper = box.outward()
+        ((_, low, high, known),) = output_bounds64(prepared, lower[None], upper[None])
+        if not known[0]:
+            continue
+        used += prepared.n_pairs > 0
+        clauses = [
+            (LinearConstraint(((i, sign),), sign * Fraction(bound), strict=True),)
+            for i in range(2)
+            for sign, bound in ((1, float(high[0, i])), (-1, float(low[0, i])))
+        ]
+        prop = Property((Case(box, tuple(clauses)),), network.n_inputs, 2)
+        assert checked(network, prop, proof_of(tmp_path, [0], network=network)) == 1
+    assert used > 3
 
 
 VALUES = [Fraction(v, 2) for v in range(-4, 5)]

@@ -95,7 +95,7 @@ def flattened(
     for x in (p, r):
         if len(x) and not (x.min() >= 0 and x.max() < offset[-1]):
             raise InvalidError("pairs", step, f"there are {offset[-1]} neurons")
-    numbers = _Numbers(counts, p)
+    numbers = _Numbers(counts, p, layers[0].n_in)
     wrong = np.flatnonzero((p == r) | (numbers.layer[p] != numbers.layer[r]) | ~relu[r])
     if len(wrong):
         i = wrong[0]
@@ -115,9 +115,10 @@ class _Numbers:
     Args:
         counts: neurons of every layer.
         p: first neurons of the pairs, ascending.
+        n_inputs: of the network.
     """
 
-    def __init__(self, counts: np.ndarray, p: np.ndarray) -> None:
+    def __init__(self, counts: np.ndarray, p: np.ndarray, n_inputs: int) -> None:
         self.counts = counts
         self.layer = np.repeat(np.arange(len(counts)), counts)
         self.pairs = np.bincount(self.layer[p], minlength=len(counts))
@@ -125,7 +126,8 @@ class _Numbers:
         self.neuron, self.pair, self.row = (
             np.concatenate([[0], np.cumsum(c)]) for c in (counts, self.pairs, counts + self.pairs)
         )
-        self.stride = int(max((counts + self.pairs).max(), 1)) + 1
+        #: More than any column.
+        self.stride = int(max(n_inputs, (counts + self.pairs).max())) + 1
 
     def place(self, neurons: np.ndarray) -> np.ndarray:
         """The rows of some neurons."""

@@ -15,10 +15,10 @@ the proof's choice of pairs is a hint.
 
 **Numbers.** A value is kept as its lower bound and the lower bound of its negative, so that all
 rounding is downwards: both are integers times 2^-scale. Weights are integers times a power of two
-of their layer, exactly. The first attempt computes in int64 wherever at least ``COARSE`` bits of
-the values remain when the lowest are dropped such that no sum can reach 2^62; the second, and every
-layer that does not fit, in Python's integers of at most ``FINE`` bits, which dropping only what is
-beyond makes exact for networks with few bits. Nothing is dropped where nothing has to be.
+of their layer, exactly. The first attempt drops the lowest bits of a layer's values until no sum in
+int64 can reach 2^62; where that would leave fewer than ``COARSE`` bits it takes Python's integers.
+What it does not prove, the second attempt tries with ``FINE`` bits, which is exact for networks
+with few bits. Nothing is dropped where there is room for it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ from typing import Any
 import numpy as np
 
 from verifier.core.network import Network
-from verifier.core.property import Box, Case, LinearConstraint, Property
+from verifier.core.property import Box, LinearConstraint, Property
 from verifier.proof.case import InvalidError
 from verifier.proof.flat import SUM, Stage, flattened
 from verifier.proof.format import Columns
 
-#: Bits of values that int64 must leave in the first attempt, and of values that are kept at most.
-COARSE, FINE = 32, 192
+#: Bits of values that int64 must leave in the first attempt and in the second. With the latter,
+#: beyond the range of float64, no int64 drops anything.
+COARSE, FINE = 32, 2200
+#: Bits of values that are kept at most in the first attempt.
+_KEPT = 192
 #: Numbers that one step may handle at once.
 _MOST = 1 << 22
 
@@ -82,51 +85,56 @@ class Intervals:
         cases = columns["case"].tolist()
         if cases != list(range(done, min(done + len(cases), len(self.prop.cases)))):
             raise InvalidError("intervals", step, f"case {done} and those after it were expected")
-        if self._stages is None:
-            none = np.zeros(0, dtype=np.int64)
-            self._stages = self._flattened(none, none, none, step)
-        stages = self._stages
-        size = max(max(s.size, s.width) for s in stages)
-        together = max(1, _MOST // size)
+        together = max(1, _MOST // max(1, *(max(s.size, s.width) for s in self._ready(step))))
         for start in range(0, len(cases), together):
-            part = cases[start : start + together]
-            for least in (COARSE, FINE):
-                left = self._excluded(stages, [self.prop.cases[c] for c in part], least)
-                part = [c for c, clause in zip(part, left, strict=True) if clause is not None]
-                if not part:
-                    break
-            else:
-                clause = next(k for k in left if k is not None)
+            left = self._open(cases[start : start + together], COARSE, step)
+            left = left and self._open([case for case, _ in left], FINE, step)
+            if left:
+                case, clause = left[0]
                 raise InvalidError(
-                    "intervals", f"{step}, case {part[0]}",
+                    "intervals", f"{step}, case {case}",
                     f"bounds on the outputs exclude no constraint of clause {clause}",
                 )  # fmt: skip
         return len(cases)
+
+    def _ready(self, step: str) -> list[Stage]:
+        """The network's stages, without pairs if the proof named none."""
+        if self._stages is None:
+            none = np.zeros(0, dtype=np.int64)
+            self._stages = self._flattened(none, none, none, step)
+        return self._stages
 
     def _flattened(self, p: np.ndarray, r: np.ndarray, t: np.ndarray, step: str) -> list[Stage]:
         if not self.network.is_float:
             raise InvalidError("intervals", step, "the network's weights are no float64 numbers")
         return flattened(self.network.layers, p, r, t, step)
 
-    def _excluded(self, stages: list[Stage], cases: list[Case], least: int) -> list[int | None]:
-        """For each case a clause that is not excluded, or None."""
-        value, scale = output_bounds(stages, [case.box for case in cases], least)
-        out: list[int | None] = []
-        for i, case in enumerate(cases):
-            low, negative = value[:, i].tolist(), value[:, len(cases) + i].tolist()
-            open_ = (
-                k
-                for k, clause in enumerate(case.clauses)
-                if not any(_never(c, low, negative, scale) for c in clause)
-            )
-            out.append(next(open_, None))
+    def _open(self, cases: Sequence[int], least: int, step: str) -> list[tuple[int, int]]:
+        """(case, clause) for every case with a clause that is not excluded."""
+        out = []
+        bounds = self._bounds([self.prop.cases[c].box for c in cases], least, step)
+        for c, (low, high) in zip(cases, bounds, strict=True):
+            for k, clause in enumerate(self.prop.cases[c].clauses):
+                if not any(_never(constraint, low, high) for constraint in clause):
+                    out.append((c, k))
+                    break
         return out
 
+    def _bounds(
+        self, boxes: Sequence[Box], least: int, step: str
+    ) -> list[tuple[list[Fraction], list[Fraction]]]:
+        """(low, high) of the outputs on each box."""
+        value, scale = output_bounds(self._ready(step), boxes, least)
+        rows, unit = value.T.tolist(), Fraction(2) ** -scale
+        return [
+            ([v * unit for v in low], [-v * unit for v in negative])
+            for low, negative in zip(rows[: len(boxes)], rows[len(boxes) :], strict=True)
+        ]
 
-def _never(c: LinearConstraint, low: list[int], negative: list[int], scale: int) -> bool:
+
+def _never(c: LinearConstraint, low: list[Fraction], high: list[Fraction]) -> bool:
     """Whether no outputs within the bounds satisfy the constraint."""
-    most = sum((v * -negative[i] if v > 0 else v * low[i] for i, v in c.terms), start=Fraction(0))
-    most *= Fraction(2) ** -scale
+    most = sum((v * (high[i] if v > 0 else low[i]) for i, v in c.terms), start=Fraction(0))
     return most < c.bound or (c.strict and most == c.bound)
 
 
@@ -144,7 +152,7 @@ def output_bounds(
         (value, scale): (n_outputs, 2 B) integers; output i on box j is at least
         value[i, j] 2^-scale and at most −value[i, B + j] 2^-scale.
     """
-    value, scale = _inputs(boxes)
+    value, scale = _inputs(boxes, max(least, _KEPT))
     for stage in stages:
         value, scale = _fitted(value, scale, stage, least)
         z = _product(stage, np.concatenate([value, np.roll(value, len(boxes), axis=1)]))
@@ -154,13 +162,13 @@ def output_bounds(
     return value[: len(stages[-1].relu)], scale
 
 
-def _inputs(boxes: Sequence[Box]) -> tuple[np.ndarray, int]:
-    """The boxes, rounded outwards to FINE bits at most."""
+def _inputs(boxes: Sequence[Box], most: int) -> tuple[np.ndarray, int]:
+    """The boxes, rounded outwards to so many bits at most."""
     faces = [(*box.lower, *(-v for v in box.upper)) for box in boxes]
     top = max((abs(v) for row in faces for v in row), default=Fraction(0))
     if not top:
         return np.zeros((len(boxes[0]), 2 * len(boxes)), dtype=object), 0
-    scale = FINE - 1 - (top.numerator.bit_length() - top.denominator.bit_length() + 1)
+    scale = most - 1 - (top.numerator.bit_length() - top.denominator.bit_length() + 1)
     up, down = 1 << max(scale, 0), 1 << max(-scale, 0)
     rows = np.empty((len(boxes), 2, len(boxes[0])), dtype=object)
     known: dict[Fraction, int] = {}
@@ -184,7 +192,7 @@ def _fitted(value: np.ndarray, scale: int, stage: Stage, least: int) -> tuple[np
     shift = min(wanted, room)
     fits = stage.bits <= SUM and (shift == wanted or size + shift >= least)
     if not fits:
-        shift, value = min(wanted, FINE - size), value.astype(object)
+        shift, value = min(wanted, max(least, _KEPT) - size), value.astype(object)
     moved = value << shift if shift >= 0 else value >> -shift
     return moved.astype(np.int64 if fits else object), scale + shift
 
