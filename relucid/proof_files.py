@@ -41,9 +41,10 @@ class ProofFile:
             return f"no proof file: {self.problem}"
         said = "not checked" if self.check is None else self.check.word
         if self.check is not None and self.check.verdict is not None and self.check.nodes:
-            said += f" ({self.check.nodes} nodes, {self.check.seconds:.2f} s)"
+            nodes = "1 node" if self.check.nodes == 1 else f"{self.check.nodes} nodes"
+            said += f" ({nodes}, {self.check.seconds:.2f} s)"
         why = "" if self.problem is None else f": {self.problem}"
-        return f"{self.path}, {self.size} bytes, {said}{why}"
+        return f"{self.path}, {self.size / 1000:.1f} kB, {said}{why}"
 
     def record(self) -> dict[str, str | int | float | None]:
         """For machines."""

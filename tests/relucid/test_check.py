@@ -130,7 +130,7 @@ def test_a_refutation_carries_the_exact_witness(capsys, small):
     prop.write_text(property_text("0.7"))
     result = relucid(capsys, "certify", model, "--property", prop, "--proof", proof)
     assert result.status == 0
-    assert re.search(r"proof: .*p\.proof, \d+ bytes, VALID", result.out)
+    assert re.search(r"proof: .*p\.proof, \d+\.\d kB, VALID", result.out)
     result = relucid(capsys, "check", model, prop, proof)
     assert result.out.splitlines()[0] == "VALID"
     assert "its outputs are unsafe" in fields(result)["refuted"]
@@ -150,7 +150,7 @@ def test_a_check_can_be_left_out(capsys, small):
     model, prop, proof = small
     arguments = ("certify", model, "--property", prop, "--proof", proof, "--no-check-proof")
     result = relucid(capsys, *arguments)
-    assert "bytes, not checked" in result.out
+    assert "kB, not checked" in result.out
     assert relucid(capsys, "check", model, prop, proof).out.startswith("VALID")
     record = json.loads(relucid(capsys, *arguments, "--json").out)
     assert (record["proof"], record["proof_check"]) == (str(proof), None)
