@@ -142,11 +142,13 @@ def _affine(
     if corner:
         bias = [b + m for b, m in zip(bias, _moved(weight, corner), strict=True)]
     lost = (Fraction(0), Fraction(0)) if exact else _lost(a, a_scale, exponent)
-    largest = max(*map(abs, bias), -lost[0], lost[1], Fraction(1, 2**600))
+    below = [b + lost[0] - e for b, e in zip(bias, error, strict=True)]
+    above = [b + lost[1] + e for b, e in zip(bias, error, strict=True)]
+    largest = max([*map(abs, below), *map(abs, above), Fraction(1, 2**600)])
     bias_scale = _scale(2 * largest, INPUT)
     power = Fraction(2) ** bias_scale
-    bias_low = np.array([math.floor((b + lost[0]) * power) for b in bias], dtype=np.int64)
-    bias_high = np.array([math.ceil((b + lost[1]) * power) for b in bias], dtype=np.int64)
+    bias_low = np.array([math.floor(b * power) for b in below], dtype=np.int64)
+    bias_high = np.array([math.ceil(b * power) for b in above], dtype=np.int64)
     size = max(abs(int(bottom.min(initial=0))), abs(int(top.max(initial=0)))) * factor
     scale = _scale(4 * max(size, largest), STORED)
     step, bias_step = factor * Fraction(2) ** scale, Fraction(2) ** (scale - bias_scale)
@@ -158,12 +160,12 @@ def _affine(
         math.ceil(int(v) * step + int(b) * bias_step) for v, b in zip(top, bias_high, strict=True)
     ]
     columns, shift = _bias_limbs(bias_low, bias_high)
-    slack = sum(map(int, bias_high - ((columns[0] << LIMB) + columns[1] << shift)), 0)
-    # Times 2^bits, in units of 2^(half + LIMB + shift).
-    slack = -(-slack >> LIMB + shift - half)
+    wide = bias_high - ((columns[0] << LIMB) + columns[1] << shift)
+    more = max(0, int(wide.max(initial=0)).bit_length() - LIMB + 1)
     affine = Affine(
         _joined(limbs, columns), exponent, bias_scale - shift - LIMB,
-        len(limbs) == 1, bias_low, bias_high, bias_scale, slack, scale, relu,
+        len(limbs) == 1, bias_low, bias_high, bias_scale,
+        (-(-wide >> more)).astype(np.float64), bias_scale - more, scale, relu,
     )  # fmt: skip
     return affine, (np.array(low_z, dtype=np.int64), np.array(high_z, dtype=np.int64))
 

@@ -66,8 +66,9 @@ class Affine:
         whole: whether the second limb of W is 0.
         bias_low, bias_high: (n_out,) int64 below 2^60 times 2^-bias_scale.
         bias_scale: of the biases.
-        slack: at least Σ (bias_high − the b of ``limbs``) times coefficients of 2^bits, in units
-            of 2^(bits / 2 − bias_exponent), below 2^60.
+        width: (n_out,) integers as float64, at most 2^LIMB, at least bias_high minus the b of
+            ``limbs`` times 2^width_scale.
+        width_scale: see there.
         scale: B, of bounds of z.
         relu: (n_out,) bool.
     """
@@ -79,7 +80,8 @@ class Affine:
     bias_low: np.ndarray
     bias_high: np.ndarray
     bias_scale: int
-    slack: int
+    width: np.ndarray
+    width_scale: int
     scale: int
     relu: np.ndarray
 
@@ -290,8 +292,10 @@ def _through_layer(
     half = bits // 2
     high, low = halves(mu, half)
     value = product(high, low, layer.limbs, half)
-    bias = value[:, -1].astype(np.int64) - layer.slack
-    total.add(bias, exponent + half - layer.bias_exponent)
+    total.add(value[:, -1].astype(np.int64), exponent + half - layer.bias_exponent)
+    # Where the coefficient is negative the upper end of b counts.
+    rest = np.minimum(high, 0.0) @ layer.width
+    total.add(rest.astype(np.int64), exponent + half - layer.width_scale)
     lam = np.ascontiguousarray(value[:, :-1])
     shift = normalise(lam, bits - 1)
     # One unit, and what ``product`` drops.
