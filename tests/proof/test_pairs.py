@@ -395,6 +395,7 @@ def test_the_small_proof_needs_its_pair(tmp_path):
     for first in ([], [("pairs", {"stride": [], "offset": [], "minus": []})]):
         with pytest.raises(InvalidError, match="exclude no constraint"):
             checked(network, prop, written(tmp_path, *first, CASES))
+        assert checked(network, prop, written(tmp_path, PAIRS, CASES)) == 1
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -42,6 +43,10 @@ COARSE, FINE = 32, 2200
 _KEPT = 192
 #: Numbers that one step may handle at once.
 _MOST = 1 << 22
+
+
+#: The pairs and the stages of each network's last proof.
+_last: WeakKeyDictionary[Network, tuple[bytes, list[Stage]]] = WeakKeyDictionary()
 
 
 class Intervals:
@@ -107,7 +112,13 @@ class Intervals:
     def _flattened(self, p: np.ndarray, r: np.ndarray, t: np.ndarray, step: str) -> list[Stage]:
         if not self.network.is_float:
             raise InvalidError("intervals", step, "the network's weights are no float64 numbers")
-        return flattened(self.network.layers, p, r, t, step)
+        # Proofs of many balls of one network name the same pairs.
+        pairs = b"".join(v.tobytes() for v in (p, r, t))
+        known, stages = _last.get(self.network, (b"", []))
+        if not stages or known != pairs:
+            stages = flattened(self.network.layers, p, r, t, step)
+            _last[self.network] = pairs, stages
+        return stages
 
     def _open(self, cases: Sequence[int], least: int, step: str) -> list[tuple[int, int]]:
         """(case, clause) for every case with a clause that is not excluded."""
