@@ -92,3 +92,25 @@ def test_what_cannot_be_written_is_said():
     many = Case(Box((0, 0), (1, 1)), ((at_least(2, (0, 2**54 + 1), (1, 2)),),))
     with pytest.raises(ExportError, match="more than 53 bits"):
         written(Property((many,), 2, 2), Proved((Nonsense(),)))
+
+
+def test_neighbouring_cases_of_the_interval_pass_share_a_block(tmp_path):
+    """The pairs once, then all cases in a row; a case with nothing unsafe comes between."""
+    first = Layer(np.array([[1.0, 0.0], [-1.0, 1.0]]), np.zeros(2), np.array([False, True]))
+    last = Layer(np.ones((1, 2)), np.zeros(1), np.zeros(1, dtype=bool))
+    maximum = Network((first, last))
+    boxes = [Box((Fraction(i, 8), 0), (1, 1)) for i in range(5)]
+    clauses = [((at_least(2, (0, 1)),),) if i != 2 else () for i in range(5)]
+    prop = Property(tuple(Case(b, c) for b, c in zip(boxes, clauses, strict=True)), 2, 1)
+    verdict = certify(maximum, prop, engine="interval", proof=True)
+    stream = io.BytesIO()
+    write(stream, maximum, prop, verdict, **SHA)
+    path = tmp_path / "p.proof"
+    path.write_bytes(stream.getvalue())
+    with Reader(path) as reader:
+        blocks = [
+            (name, columns["case"].tolist()) for name, columns in reader.blocks() if name != "pairs"
+        ]
+    assert blocks == [("intervals", [0, 1]), ("case", [2]), ("intervals", [3, 4])]
+    with Reader(path) as reader:
+        assert check_file(maximum, prop, reader, **SHA).verdict == "proved"
