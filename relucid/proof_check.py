@@ -108,10 +108,10 @@ def check_proof(
             )
     except InvalidError as problem:
         return _invalid(started, problem.rule, problem.step, problem.why)
-    except CertificateError as problem:
-        return _invalid(started, "file", "-", str(problem))
     except TooWideError as problem:
         return _invalid(started, "network", "-", str(problem))
+    except CertificateError as problem:
+        return _invalid(started, "file", "-", str(problem))
     return Check(done.verdict, done.nodes, time.monotonic() - started)
 
 

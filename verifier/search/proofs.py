@@ -14,7 +14,6 @@ from verifier.core.verdict import Proved, Refuted, Unknown, Verdict
 from verifier.proof.case import Case
 from verifier.proof.claim import header
 from verifier.proof.format import Writer
-from verifier.proof.integers import TooWideError
 from verifier.search import proof_input_split, proof_interval
 from verifier.search.balls import EnclosureEvidence
 from verifier.search.branch_and_bound import NeuronSplitTree
@@ -64,8 +63,6 @@ def write(
         return
     try:
         _write_cases(Writer(stream, header(model_sha256, property_sha256)), network, prop, verdict)
-    except TooWideError as problem:
-        raise ExportError(f"no proof can be written: {problem}") from problem
     except CertificateError as problem:
         raise ExportError(f"no proof can be written: {problem}") from problem
 
