@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,6 +23,8 @@ from verifier.proof.integers import Lines, Rows, backward
 #: Nodes that one block may take from the stack, numbers of one layer that are computed together,
 #: and bytes that the open nodes may take.
 MAX_NODES, _CHUNK, _MAX_BYTES = 4096, 1 << 15, 1 << 31
+#: NumPy lets go of the interpreter, so that threads bound side by side.
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 class InvalidError(CertificateError):
@@ -158,6 +162,7 @@ class Case:
             [()],
         )
         self.network, self.box = network, case.box
+        self.workers = ThreadPoolExecutor(_THREADS)
         self.created = 1
         self.stack = [root] if count else []
 
@@ -211,15 +216,25 @@ class Case:
         for k, part in enumerate(self.parts):
             low, high = nodes.low[:, part], nodes.high[:, part]
             found = np.nonzero(self.relu[part] & (low < 0) & (high > 0))
-            scale, chunk = self.chain.layers[k].scale, max(1, self.chunk // 2)
-            for start in range(0, len(found[0]), chunk):
-                owner, neuron = (f[start : start + chunk] for f in found)
-                both, one = np.concatenate([owner, owner]), np.ones_like(owner)
-                pair = np.concatenate([neuron, neuron]), np.concatenate([one, -one])
-                forms = self.forms(k, lines, both, pair)
-                value = forms.least(nodes.t_low[both], nodes.t_high[both]).at_scale(scale)
-                value, other = np.split(value, 2)
-                low[owner, neuron] = np.maximum(low[owner, neuron], value)
-                high[owner, neuron] = np.minimum(high[owner, neuron], -other)
+            chunk = max(1, self.chunk // 2)
+            some = [
+                tuple(f[start : start + chunk] for f in found)
+                for start in range(0, len(found[0]), chunk)
+            ]
+            ranges = self.workers.map(lambda one, k=k: self._range(k, lines, nodes, *one), some)
+            for (owner, neuron), (least, most) in zip(some, ranges, strict=True):
+                low[owner, neuron] = np.maximum(low[owner, neuron], least)
+                high[owner, neuron] = np.minimum(high[owner, neuron], most)
             lines.append(Lines.of(self.relu[part], low, high, None, self.chain.bits))
         return lines
+
+    def _range(
+        self, k: int, lines: Sequence[Lines], nodes: Nodes, owner: np.ndarray, neuron: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds of neurons of layer k, each in one node."""
+        both, one = np.concatenate([owner, owner]), np.ones_like(owner)
+        pair = np.concatenate([neuron, neuron]), np.concatenate([one, -one])
+        forms = self.forms(k, lines, both, pair)
+        value = forms.least(nodes.t_low[both], nodes.t_high[both])
+        least, other = np.split(value.at_scale(self.chain.layers[k].scale), 2)
+        return least, -other

@@ -51,7 +51,8 @@ class Bounded:
 def visit(state: Case, columns: Columns, step: str) -> int:
     """The rule "visit": bound nodes of the stack, close clauses, cut boxes, split what is left."""
     count = len(columns["action"])
-    if not count == len(columns["axis"]) == len(columns["at"]) or columns["action"].max() > _AGAIN:
+    most = columns["action"].max(initial=_LEAF)
+    if not count == len(columns["axis"]) == len(columns["at"]) or most > _AGAIN:
         raise InvalidError("visit", step, "columns of different lengths, or an unknown action")
     nodes = state.pop(count, step)
     lines = state.tighten(nodes)
