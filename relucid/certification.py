@@ -16,7 +16,7 @@ from constructions.dataset import DataSet, load_dataset
 from relucid import report
 from relucid.pictures import planes, png
 from relucid.progress import Reporter
-from relucid.proof_files import Proofs
+from relucid.proof_files import Proofs, summary
 from relucid.runs import Ball, Options, Outcome, check_data, open_model, run_data, run_property
 from verifier.core.decision import Rule
 from verifier.core.errors import DataError, ExportError
@@ -222,18 +222,18 @@ def _end_if_unproved(outcomes: Sequence[Outcome]) -> None:
     Raises:
         typer.Exit: some have not.
     """
-    missing = [o for o in outcomes if o.proof is not None and o.proof.problem is not None]
-    if missing:
-        proof = missing[0].proof
-        counts = (
-            f"{len(missing)} of {len(outcomes)} verdicts have" if len(outcomes) > 1 else "there is"
-        )
-        what = "" if proof is None or proof.path is None else f"{proof.path} is INVALID: "
-        reason = "" if proof is None else proof.problem
-        print(
-            f"relucid: {counts} no valid proof; {missing[0].name}: {what}{reason}", file=sys.stderr
-        )
-        raise typer.Exit(1)
+    missing = [(o.name, o.proof) for o in outcomes if o.proof is not None and o.proof.problem]
+    if not missing:
+        return
+    name, proof = missing[0]
+    many = f"{len(missing)} of {len(outcomes)} verdicts have"
+    counts = many if len(outcomes) > 1 else "there is"
+    what = "" if proof.path is None else f"{proof.path} is INVALID: "
+    print(
+        f"relucid: {counts} no valid proof; {name}: {what}{proof.problem}",
+        file=sys.stderr,
+    )
+    raise typer.Exit(1)
 
 
 def _title(model_name: str, data: DataSet, ball: Ball) -> str:
@@ -251,6 +251,7 @@ def _clip_text(ball: Ball) -> list[str] | None:
 def _print_table(outcomes: Sequence[Outcome], data: DataSet, title: str) -> None:
     """Title, a line a sample, accuracies, one refuted sample as a picture."""
     lines = [title, "", *report.data_table(outcomes), "", *report.Accuracy.of(outcomes).lines()]
+    lines += summary([o.proof for o in outcomes if o.proof is not None])
     chosen = report.shown(outcomes)
     if chosen is not None:
         picture = report.picture_lines(chosen, data.shape)

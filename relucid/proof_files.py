@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,17 @@ class ProofFile:
             "check_seconds": None if check is None else round(check.seconds, 4),
             "proof_problem": self.problem,
         }
+
+
+def summary(files: Sequence[ProofFile]) -> list[str]:
+    """How many proofs of a data set are what they should be, and how large they are together."""
+    if not files:
+        return []
+    written = [f for f in files if f.path is not None]
+    valid = sum(f.check is not None and f.check.verdict is not None for f in written)
+    said = f"{valid} VALID" if any(f.check for f in written) else "not checked"
+    size = sum(f.size for f in written) / 1000
+    return [f"proofs                {len(written)}/{len(files)} written, {said}, {size:.1f} kB"]
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,7 @@ def test_every_point_of_a_data_set_has_its_question_and_its_answer(capsys, tmp_p
     )
     assert result.status == 0, result.err
     assert len(list(out.iterdir())) == 8
+    assert "proofs                4/4 written, 4 VALID, " in result.out
     verdicts = ["proved", "proved", "refuted", "proved" if eps == "0" else "refuted"]
     for i, verdict in enumerate(verdicts):
         prop, proof = out / f"{i}.vnnlib", out / f"{i}.proof"
