@@ -35,6 +35,24 @@ class Ball:
     clip: tuple[Fraction, Fraction] | None = None
     exact_center: bool = False
 
+    def center(self, data: DataSet, i: int) -> tuple[Fraction, ...]:
+        """The middle of the ball around a point, exactly.
+
+        Raises:
+            DataError: it lies outside of the clip range, or no float32 is near it.
+        """
+        middle = (
+            data.sample(i)
+            if self.exact_center
+            else tuple(Fraction(float(v)) for v in data.float32(i))
+        )
+        if self.clip is not None and not all(self.clip[0] <= v <= self.clip[1] for v in middle):
+            raise DataError(
+                f"{data.name}: point {i} has values outside of [{self.clip[0]}, {self.clip[1]}]; "
+                "give --clip LOW HIGH that holds all of them, or --no-clip"
+            )
+        return middle
+
 
 def prove_points(
     network: Network,

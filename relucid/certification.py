@@ -150,8 +150,8 @@ def certify_property(
         tensors = (file.input, file.output) if file.version == "2.0" else None
         text = counterexample_text(outcome.verdict.witness, file.version, tensors=tensors)
         write_atomic(targets.counterexample, text.encode())
-    _write_out(targets, record)
-    _print_notes(model)
+    write_out(targets, record)
+    print_notes(model)
     if targets.json:
         sys.stdout.write(report.json_text(record))
     else:
@@ -178,14 +178,14 @@ def certify_data(model_name: str, samples: Samples, options: Options, targets: T
         if outcomes and not targets.json:
             _print_table(outcomes, data, f"interrupted after {len(outcomes)} of {len(indices)}")
         raise
-    more = {"data": samples.data, "eps": str(ball.eps), "clip": _clip_text(ball)}
+    more = {"data": samples.data, "eps": str(ball.eps), "clip": clip_text(ball)}
     records = [
         report.record(o, model_name, model.sha256, **more, engine=options.engine) for o in outcomes
     ]
-    _write_witnesses(targets, outcomes)
-    _write_picture(targets, outcomes, data)
-    _write_out(targets, records)
-    _print_notes(model)
+    write_witnesses(targets, outcomes)
+    write_picture(targets, outcomes, data)
+    write_out(targets, records)
+    print_notes(model)
     if targets.json:
         sys.stdout.write(report.json_text(records))
     else:
@@ -243,7 +243,7 @@ def _title(model_name: str, data: DataSet, ball: Ball) -> str:
     return f"{model_name} on {data.name}: ℓ∞ balls of radius {ball.eps} around {center}{clip}"
 
 
-def _clip_text(ball: Ball) -> list[str] | None:
+def clip_text(ball: Ball) -> list[str] | None:
     """The clip range for machines."""
     return None if ball.clip is None else [str(v) for v in ball.clip]
 
@@ -259,13 +259,13 @@ def _print_table(outcomes: Sequence[Outcome], data: DataSet, title: str) -> None
     print("\n".join(lines))
 
 
-def _print_notes(model: Model) -> None:
+def print_notes(model: Model) -> None:
     """What the importer had to say, on stderr."""
     for note in model.network.notes:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _write_out(targets: Targets, records: dict[str, Any] | list[dict[str, Any]]) -> None:
+def write_out(targets: Targets, records: dict[str, Any] | list[dict[str, Any]]) -> None:
     """The results file."""
     if targets.out is None:
         return
@@ -276,7 +276,7 @@ def _write_out(targets: Targets, records: dict[str, Any] | list[dict[str, Any]])
     write_atomic(targets.out, text.encode())
 
 
-def _write_witnesses(targets: Targets, outcomes: Sequence[Outcome]) -> None:
+def write_witnesses(targets: Targets, outcomes: Sequence[Outcome]) -> None:
     """INDEX.txt for each refuted sample."""
     if targets.counterexample is None:
         return
@@ -287,7 +287,7 @@ def _write_witnesses(targets: Targets, outcomes: Sequence[Outcome]) -> None:
             write_atomic(targets.counterexample / f"{outcome.index}.txt", text.encode())
 
 
-def _write_picture(targets: Targets, outcomes: Sequence[Outcome], data: DataSet) -> None:
+def write_picture(targets: Targets, outcomes: Sequence[Outcome], data: DataSet) -> None:
     """The PNG of one refuted sample; a note if there is none."""
     if targets.picture is None:
         return

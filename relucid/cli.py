@@ -21,6 +21,7 @@ from relucid.check import check
 from relucid.demo import demo
 from relucid.hardness import hardness
 from relucid.lipschitz import lipschitz
+from relucid.radius import radius
 from relucid.separation import separation
 from relucid.theorem import theorem
 from verifier.core.errors import RelucidError
@@ -61,6 +62,7 @@ app.command(rich_help_panel="Prove")(demo)
 app.command(rich_help_panel="Build")(build)
 app.command(rich_help_panel="Build")(hardness)
 app.command(rich_help_panel="Measure")(lipschitz)
+app.command(rich_help_panel="Measure")(radius)
 app.command(rich_help_panel="Measure")(separation)
 app.command(rich_help_panel="Teach")(theorem)
 

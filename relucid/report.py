@@ -230,13 +230,13 @@ def record(outcome: Outcome, model: str, sha256: str, **more: Any) -> dict[str, 
         "reason": verdict.reason if isinstance(verdict, Unknown) else None,
         "semantics": "real",
         "seconds": round(outcome.seconds, 4),
-        "witness": _witness_record(outcome),
+        "witness": witness_record(outcome),
         **(ProofFile(None) if outcome.proof is None else outcome.proof).record(),
         "statistics": verdict.statistics,
     }
 
 
-def _witness_record(outcome: Outcome) -> dict[str, Any] | None:
+def witness_record(outcome: Outcome) -> dict[str, Any] | None:
     """The witness for machines."""
     if not isinstance(outcome.verdict, Refuted):
         return None

@@ -245,14 +245,7 @@ def _question(
         DataError: the middle lies outside of the clip range.
         PropertyError: the model cannot be asked this.
     """
-    center = (
-        data.sample(i) if ball.exact_center else tuple(Fraction(float(v)) for v in data.float32(i))
-    )
-    if ball.clip is not None and not all(ball.clip[0] <= v <= ball.clip[1] for v in center):
-        raise DataError(
-            f"{data.name}: point {i} has values outside of [{ball.clip[0]}, {ball.clip[1]}]; give "
-            "--clip LOW HIGH that holds all of them, or --no-clip"
-        )
+    center = ball.center(data, i)
     box = Box.ball(center, ball.eps, ball.clip)
     name = f"{data.name} {i}"
     prop = classes.property(box, classes.position(data, i), model.network.n_outputs, name)

@@ -69,6 +69,23 @@ def maximum(network: Network, box: Box, weights: Sequence[Fraction]) -> Fraction
     return Fraction(best)
 
 
+def nearest(network: Network, case: Case, center: Sequence[Fraction]) -> Fraction | None:
+    """The smallest l-infinity distance of an unsafe point of the case's box, exactly, if any."""
+    solver, x = _boxed(case.box)
+    best: Fraction | None = None
+    for outputs, region in _regions(network, solver, x):
+        for clause in case.clauses:
+            optimizer, size = z3.Optimize(), z3.Real("size")
+            optimizer.add([*region, *(_holds(constraint, outputs) for constraint in clause)])
+            for v, c in zip(x, center, strict=True):
+                optimizer.add(v - _real(c) <= size, _real(c) - v <= size)
+            optimizer.minimize(size)
+            if optimizer.check() == z3.sat:
+                found = Fraction(optimizer.model()[size].as_fraction())
+                best = found if best is None else min(best, found)
+    return best
+
+
 def lipschitz(network: Network, box: Box | None, rows: Sequence[Sequence[int]]) -> Fraction:
     """The largest ℓ1 norm of a gradient of rows · N over all open sets of equal signs.
 

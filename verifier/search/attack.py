@@ -26,12 +26,19 @@ def gradient(network: Network, x: np.ndarray, weights: np.ndarray) -> tuple[np.n
     Returns:
         y (batch, n_outputs), gradient (batch, n_inputs).
     """
-    y, masks = _forward(network, x)
+    y, masks = forward(network, x)
     return y, _backward(network, masks, weights)
 
 
-def _forward(network: Network, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Outputs and, a layer, which coordinates let the gradient through."""
+def forward(network: Network, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Outputs and, a layer, which coordinates let the gradient through, in float64.
+
+    Args:
+        x: (batch, n_inputs).
+
+    Returns:
+        y (batch, n_outputs), and for each layer (batch, n_out) bool.
+    """
     a, masks = x, []
     for layer in network.layers:
         z = (layer.weight @ a.T).T if layer.is_sparse else a @ layer.weight.T
@@ -103,7 +110,7 @@ def _climb(
     lower, upper = problem.box
     width = upper - lower
     for step in range(steps + 1):
-        y, masks = _forward(problem.network, x)
+        y, masks = forward(problem.network, x)
         witness = exact_hit(problem, x, problem.margins(y))
         if witness is not None or deadline.passed or step == steps:
             return witness
