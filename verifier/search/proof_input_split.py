@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +18,32 @@ from verifier.search.input_split_kernel import WEIGHT_UNIT
 #: Nodes that the checker bounds together.
 BATCH = 512
 _LEAF, _INPUT, _NEURON, _AGAIN = 0, 1, 2, 3
+#: What a row that ends a visit says the checker should do with the node.
+_ACTION = np.zeros(max(SPLIT, SPLIT_NEURON, AGAIN) + 1, dtype=np.int64)
+_ACTION[[SPLIT, SPLIT_NEURON, AGAIN]] = _INPUT, _NEURON, _AGAIN
+
+
+@dataclass(eq=False)
+class _Open:
+    """Nodes to do.
+
+    Args:
+        node: (M,) number in the tree.
+        low, high: (M, d) box on the checker's grid.
+        row: (M,) first row of the log that is not written.
+        splits: (M,) how many signs are assumed.
+    """
+
+    node: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    row: np.ndarray
+    splits: np.ndarray
+
+    def take(self, index: np.ndarray | slice) -> _Open:
+        """Copies of some of them."""
+        parts = (self.node, self.low, self.high, self.row, self.splits)
+        return _Open(*(part[index].copy() for part in parts))
 
 
 def write(tree: InputSplitTree, chain: Chain, first: np.ndarray, writer: Writer) -> None:
@@ -31,99 +58,145 @@ def write(tree: InputSplitTree, chain: Chain, first: np.ndarray, writer: Writer)
     Raises:
         CertificateError: the search went below the checker's grid.
     """
-    order = np.argsort(tree.node, kind="stable")
-    rows = _Rows(tree, order, chain, np.diff(first))
-    low, high = (tuple(t.tolist()) for t in chain.box)
-    stack = [(0, low, high, 0, 0)]
+    rows = _Rows(tree, chain, np.diff(first))
+    zero = np.zeros(1, dtype=np.int64)
+    low, high = chain.box
+    stack = [_Open(zero, low[None], high[None], rows.start[:1], zero)]
     while stack:
-        batch, stack = stack[-BATCH:], stack[:-BATCH]
-        columns: dict[str, list[int]] = {
-            name: []
-            for name in (
-                "action", "axis", "at", "close_node", "close_clause", "weight",
-                "cut_node", "cut_axis", "cut_above", "cut_at",
-            )
-        }  # fmt: skip
-        for i, entry in enumerate(batch):
-            stack += rows.visit(i, entry, columns)
+        batch = stack.pop()
+        if len(batch.node) > BATCH:
+            stack.append(batch.take(slice(None, -BATCH)))
+            batch = batch.take(slice(-BATCH, None))
+        while stack and len(batch.node) < BATCH:
+            more, missing = stack.pop(), BATCH - len(batch.node)
+            if len(more.node) > missing:
+                stack.append(more.take(slice(None, -missing)))
+                more = more.take(slice(-missing, None))
+            names = ("node", "low", "high", "row", "splits")
+            batch = _Open(*(np.concatenate([getattr(p, n) for p in (more, batch)]) for n in names))
+        columns, children = rows.visit(batch)
         writer.block("visit", **columns)
-
-
-_Entry = tuple[int, tuple[int, ...], tuple[int, ...], int, int]
+        if len(children.node):
+            stack.append(children)
 
 
 class _Rows:
-    """The log, node by node."""
+    """The log, sorted by nodes.
 
-    def __init__(
-        self, tree: InputSplitTree, order: np.ndarray, chain: Chain, sizes: np.ndarray
-    ) -> None:
-        self.tree, self.sizes = tree, sizes.tolist()
-        self.kind, self.axis = tree.kind[order].tolist(), tree.axis[order].tolist()
-        self.child = tree.child[order].tolist()
+    Args:
+        tree, chain: as in ``write``.
+        sizes: (clauses,) rows of each.
+    """
+
+    def __init__(self, tree: InputSplitTree, chain: Chain, sizes: np.ndarray) -> None:
+        order = np.argsort(tree.node, kind="stable")
+        self.stride, self.sizes = tree.stride, sizes
+        self.weights = tree.weights
+        self.kind, self.axis = tree.kind[order].astype(np.int64), tree.axis[order].astype(np.int64)
+        self.child = tree.child[order]
         node = tree.node[order]
         count = int(max(node.max(initial=0), tree.child.max(initial=0) + 1)) + 1
-        self.start = np.searchsorted(node, np.arange(count + 1)).tolist()
-        unit = Fraction(2) ** chain.scale
-        self.at = [0] * len(order)
-        for r, (kind, axis, at) in enumerate(
-            zip(self.kind, self.axis, tree.at[order].tolist(), strict=True)
-        ):
-            if kind in (SPLIT, CUT_BELOW, CUT_ABOVE):
-                place = (Fraction(at) - chain.corner[axis]) * unit
-                self.at[r] = math.ceil(place) if kind == CUT_ABOVE else math.floor(place)
+        self.start = np.searchsorted(node, np.arange(count + 1))
+        # For each row the first from there on that ends a visit.
+        ends = np.append(np.flatnonzero(np.isin(self.kind, (SPLIT, SPLIT_NEURON, AGAIN))), 1 << 60)
+        self.end = ends[np.searchsorted(ends, np.arange(len(node) + 1))]
+        self.at = np.zeros(len(node), dtype=np.int64)
+        placed = np.isin(self.kind, (SPLIT, CUT_BELOW, CUT_ABOVE))
+        up = self.kind[placed] == CUT_ABOVE
+        self.at[placed] = _places(chain, self.axis[placed], tree.at[order][placed], up)
 
-    def visit(self, i: int, entry: _Entry, columns: dict[str, list[int]]) -> list[_Entry]:
-        """Write what happened to one node until it was bounded again, split, or done.
-
-        Args:
-            i: its place in the block.
-            entry: (node, lower, upper, rows done, splits on its path).
-            columns: of the block.
+    def visit(self, batch: _Open) -> tuple[dict[str, np.ndarray], _Open]:
+        """What happened to nodes until each was bounded again, split, or done.
 
         Returns:
-            the nodes that it leaves.
+            the columns of their block, and the nodes that are left.
         """
-        node, lower, upper, done, splits = entry
-        low, high = list(lower), list(upper)
-        for r in range(self.start[node] + done, self.start[node + 1]):
-            kind, axis, at, child = self.kind[r], self.axis[r], self.at[r], self.child[r]
-            if kind == CLOSE:
-                columns["close_node"].append(i)
-                columns["close_clause"].append(axis)
-                weights = self.tree.weights[child][: self.sizes[axis] + splits]
-                columns["weight"] += (weights * WEIGHT_UNIT).astype(np.int64).tolist()
-            elif kind in (CUT_BELOW, CUT_ABOVE):
-                if low[axis] < at < high[axis]:
-                    columns["cut_node"].append(i)
-                    columns["cut_axis"].append(axis)
-                    columns["cut_above"].append(int(kind == CUT_ABOVE))
-                    columns["cut_at"].append(at)
-                    (high if kind == CUT_ABOVE else low)[axis] = at
-            elif kind == AGAIN:
-                _act(columns, _AGAIN, 0, 0)
-                return [(node, tuple(low), tuple(high), r + 1 - self.start[node], splits)]
-            elif kind == SPLIT_NEURON:
-                layer, neuron = divmod(axis, self.tree.stride)
-                _act(columns, _NEURON, layer, neuron)
-                ends = (tuple(low), tuple(high))
-                return [(child, *ends, 0, splits + 1), (child + 1, *ends, 0, splits + 1)]
-            else:
-                if not low[axis] < at < high[axis]:
-                    raise CertificateError("the search split boxes finer than the checker's grid")
-                _act(columns, _INPUT, axis, at)
-                middle_high = [*high[:axis], at, *high[axis + 1 :]]
-                middle_low = [*low[:axis], at, *low[axis + 1 :]]
-                return [
-                    (child, tuple(low), tuple(middle_high), 0, splits),
-                    (child + 1, tuple(middle_low), tuple(high), 0, splits),
-                ]
-        _act(columns, _LEAF, 0, 0)
-        return []
+        stop = self.start[batch.node + 1]
+        last = np.minimum(self.end[batch.row], stop)
+        sizes = last - batch.row
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        row = np.arange(len(owner)) + np.repeat(batch.row - (np.cumsum(sizes) - sizes), sizes)
+        columns = self._closes(batch, owner, row) | self._cuts(batch, owner, row)
+        ended = last < stop
+        row = last[ended]
+        action, axis, at = (np.zeros(len(ended), dtype=np.int64) for _ in range(3))
+        action[ended], axis[ended], at[ended] = (
+            _ACTION[self.kind[row]],
+            self.axis[row],
+            self.at[row],
+        )
+        neuron = action == _NEURON
+        axis[neuron], at[neuron] = np.divmod(axis[neuron], self.stride)
+        axis[action == _AGAIN] = 0
+        columns |= {"action": action, "axis": axis, "at": at}
+        return columns, self._children(batch, action, axis, at, last)
+
+    def _closes(self, batch: _Open, owner: np.ndarray, row: np.ndarray) -> dict[str, np.ndarray]:
+        """The clauses that combinations closed."""
+        some = self.kind[row] == CLOSE
+        owner, row = owner[some], row[some]
+        sizes = self.sizes[self.axis[row]] + batch.splits[owner]
+        used = np.arange(self.weights.shape[1]) < sizes[:, None]
+        weight = (self.weights[self.child[row]] * WEIGHT_UNIT)[used].astype(np.int64)
+        return {"close_node": owner, "close_clause": self.axis[row], "weight": weight}
+
+    def _cuts(self, batch: _Open, owner: np.ndarray, row: np.ndarray) -> dict[str, np.ndarray]:
+        """The cuts that still cut on the grid; the batch's boxes are cut."""
+        kind, axis, at = self.kind[row], self.axis[row], self.at[row]
+        kept = np.zeros(len(row), dtype=bool)
+        # A visit cuts each side of an input at most once, the lower one first.
+        for side, ends in ((CUT_BELOW, batch.low), (CUT_ABOVE, batch.high)):
+            c = np.flatnonzero(kind == side)
+            i, j = owner[c], axis[c]
+            inside = (batch.low[i, j] < at[c]) & (at[c] < batch.high[i, j])
+            c = c[inside]
+            ends[owner[c], axis[c]] = at[c]
+            kept[c] = True
+        above = (kind[kept] == CUT_ABOVE).astype(np.int64)
+        return {
+            "cut_node": owner[kept], "cut_axis": axis[kept], "cut_above": above,
+            "cut_at": at[kept],
+        }  # fmt: skip
+
+    def _children(
+        self, batch: _Open, action: np.ndarray, axis: np.ndarray, at: np.ndarray, last: np.ndarray
+    ) -> _Open:
+        """What is left of the nodes, in their order.
+
+        Raises:
+            CertificateError: a box was split finer than the grid.
+        """
+        i = np.flatnonzero(action == _INPUT)
+        if ((at[i] <= batch.low[i, axis[i]]) | (at[i] >= batch.high[i, axis[i]])).any():
+            raise CertificateError("the search split boxes finer than the checker's grid")
+        index = np.repeat(np.arange(len(action)), np.array([0, 2, 2, 1])[action])
+        second = np.append(False, index[1:] == index[:-1])[: len(index)]
+        out, what = batch.take(index), action[index]
+        last = last[index]
+        again = what == _AGAIN
+        out.node[~again] = self.child[last[~again]] + second[~again]
+        out.row = np.where(again, last + 1, self.start[out.node])
+        out.splits += what == _NEURON
+        for part, ends in ((second, out.low), (~second, out.high)):
+            c = np.flatnonzero((what == _INPUT) & part)
+            ends[c, axis[index[c]]] = at[index[c]]
+        return out
 
 
-def _act(columns: dict[str, list[int]], action: int, axis: int, at: int) -> None:
-    """What becomes of a node."""
-    columns["action"].append(action)
-    columns["axis"].append(axis)
-    columns["at"].append(at)
+def _places(chain: Chain, axis: np.ndarray, at: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """(at − corner) 2^scale, rounded up or down; beyond the box where it does not matter."""
+    unit = Fraction(2) ** chain.scale
+    corner = [int(c * unit) for c in chain.corner]
+    mantissa, power = np.frexp(at)
+    shift = power.astype(np.int64) - 53 + chain.scale
+    if max(map(abs, corner), default=0) < 1 << 61 and shift.max(initial=0) <= 8:
+        whole = np.ldexp(mantissa, 53).astype(np.int64)
+        down, left = np.clip(-shift, 0, 63), np.clip(shift, 0, 8)
+        place = np.where(up, -(-whole >> down), whole >> down) << left
+        return place - np.array(corner, dtype=np.int64)[axis]
+    limit = 1 << 62
+    out = []
+    for j, v, u in zip(axis.tolist(), at.tolist(), up.tolist(), strict=True):
+        place = Fraction(v) * unit - corner[j]
+        out.append(max(-limit, min(limit, math.ceil(place) if u else math.floor(place))))
+    return np.array(out, dtype=np.int64)
