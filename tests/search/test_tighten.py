@@ -19,6 +19,15 @@ def never():
     return False
 
 
+def with_leaves(engine, bounds, layer, rounds, stop=never):
+    """What ``tighten_layer`` finds, and the batches of leaves that prove it."""
+    proofs = []
+    found = tighten_layer(
+        engine, bounds, layer, rounds, stop, lambda batch, neuron, side: proofs.append(batch)
+    )
+    return found, proofs
+
+
 def prepared(network, lower, upper):
     engine, bounds = root_bounds(network, lower, upper, iterations=5)
     return engine, bounds
@@ -37,7 +46,7 @@ def test_bounds_hold_exactly_and_get_better_with_rounds(kind, seed):
     lower, upper = box.outward()
     engine, bounds = prepared(network, lower, upper)
     layer = 2
-    tightened = [tighten_layer(engine, bounds, layer, rounds, never)[0] for rounds in (0, 2, 8, 32)]
+    tightened = [tighten_layer(engine, bounds, layer, rounds, never) for rounds in (0, 2, 8, 32)]
     for low, high in tightened:
         assert (low >= bounds[layer][0]).all()
         assert (high <= bounds[layer][1]).all()
@@ -56,7 +65,7 @@ def test_each_leaf_holds_on_its_own_part():
     rng = np.random.default_rng(5)
     network = network_of(rng, (4, 8, 8, 6), "partial")
     engine, bounds = prepared(network, *cube(4))
-    _, proofs = tighten_layer(engine, bounds, 2, 16, never)
+    _, proofs = with_leaves(engine, bounds, 2, 16)
     box, met = Box((-1,) * 4, (1,) * 4), 0
     for _ in range(40):
         trace = network.exact_trace(random_point(rng, box))
@@ -78,7 +87,7 @@ def test_each_leaf_holds_on_its_own_part():
 def test_leaves_of_a_goal_are_a_partition():
     """Summed over its leaves, 2^-(number of signs) is one; no two agree on all signs they share."""
     engine, bounds = prepared(network_of(np.random.default_rng(1), (4, 10, 10, 6)), *cube(4))
-    _, proofs = tighten_layer(engine, bounds, 2, 16, never)
+    _, proofs = with_leaves(engine, bounds, 2, 16)
     assert sum(len(leaves) for leaves in proofs) > 40
     for leaves in proofs:
         for goal in range(len(leaves.goals.const)):
@@ -91,7 +100,7 @@ def test_leaves_of_a_goal_are_a_partition():
 def test_leaves_prove_the_bounds_from_what_is_stored():
     """One pass of Backward.run on the stored slopes and multipliers gives the values again."""
     engine, bounds = prepared(network_of(np.random.default_rng(2), (4, 10, 10, 6)), *cube(4))
-    (low, high), proofs = tighten_layer(engine, bounds, 2, 16, never)
+    (low, high), proofs = with_leaves(engine, bounds, 2, 16)
     for leaves in proofs:
         again = engine.run(leaves.queries()).value
         np.testing.assert_allclose(again, leaves.value, rtol=1e-12, atol=1e-12)
@@ -106,7 +115,7 @@ def test_stop_leaves_valid_bounds(rounds):
     box = Box((-1,) * 4, (1,) * 4)
     for calls in (0, 1, 2, 5, 20):
         left = iter([False] * calls)
-        low, high = tighten_layer(engine, bounds, 2, rounds, lambda left=left: next(left, True))[0]
+        low, high = tighten_layer(engine, bounds, 2, rounds, lambda left=left: next(left, True))
         assert (low >= bounds[2][0]).all()
         assert (high <= bounds[2][1]).all()
         for _ in range(10):
@@ -116,9 +125,9 @@ def test_stop_leaves_valid_bounds(rounds):
 
 def test_small_chunks_give_the_same_bounds(monkeypatch):
     engine, bounds = prepared(network_of(np.random.default_rng(4), (4, 10, 10, 12)), *cube(4))
-    whole, proofs = tighten_layer(engine, bounds, 2, 4, never)
+    whole, proofs = with_leaves(engine, bounds, 2, 4)
     monkeypatch.setattr(tighten, "_CHUNK_NUMBERS", 1)
-    parts, more = tighten_layer(engine, bounds, 2, 4, never)
+    parts, more = with_leaves(engine, bounds, 2, 4)
     assert len(more) > len(proofs)
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(parts[1], whole[1], rtol=1e-6, atol=1e-7)
@@ -130,14 +139,14 @@ def test_nothing_to_do():
     stable = Layer(np.eye(3), np.full(3, 10.0), np.ones(3, bool))
     after = Layer(rng.normal(size=(4, 3)), np.zeros(4), np.ones(4, bool))
     engine, bounds = prepared(Network((stable, after, after_last(4))), *cube(3))
-    found, proofs = tighten_layer(engine, bounds, 1, 10, never)
+    found, proofs = with_leaves(engine, bounds, 1, 10)
     assert proofs == []
     np.testing.assert_array_equal(found, bounds[1])
     # No unstable neuron in the layer itself.
     first = Layer(rng.normal(size=(3, 3)), np.zeros(3), np.ones(3, bool))
     second = Layer(np.eye(3), np.full(3, 10.0), np.ones(3, bool))
     engine, bounds = prepared(Network((first, second, after_last(3))), *cube(3))
-    found, proofs = tighten_layer(engine, bounds, 1, 10, never)
+    found, proofs = with_leaves(engine, bounds, 1, 10)
     assert proofs == []
     np.testing.assert_array_equal(found, bounds[1])
 
@@ -154,6 +163,6 @@ def test_enough_rounds_find_the_exact_minimum():
     lower, upper = cube(1)
     engine, bounds = prepared(network, lower, upper)
     assert interval_bounds(network, lower, upper)[1][1][0] > 0.6
-    (low, high), _ = tighten_layer(engine, bounds, 1, 8, never)
+    low, high = tighten_layer(engine, bounds, 1, 8, never)
     assert -1.375 - 1e-6 <= low[0] <= -1.375
     assert 0.125 <= high[0] <= 0.125 + 1e-3

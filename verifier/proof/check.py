@@ -12,11 +12,16 @@ from verifier.core.network import Network
 from verifier.core.property import Property
 from verifier.proof.case import Case, InvalidError
 from verifier.proof.format import Columns, Reader
+from verifier.proof.leaves import lemma, neurons
 from verifier.proof.pairs import Intervals
 from verifier.proof.visit import visit
 
 #: What becomes of each kind of block; a rule returns the number of nodes that it finished with.
-RULES: dict[str, Callable[[Case, Columns, str], int]] = {"visit": visit}
+RULES: dict[str, Callable[[Case, Columns, str], int]] = {
+    "visit": visit,
+    "lemma": lemma,
+    "neurons": neurons,
+}
 
 
 def check(network: Network, prop: Property, reader: Reader) -> int:

@@ -43,14 +43,16 @@ BLOCKS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
         "lemma",
         (
             ("layer", "u2"), ("neuron", "u4"), ("side", "u1"), ("leaves", "u4"), ("splits", "u2"),
-            ("unit", "u4"), ("sign", "u1"), ("multiplier", "u2"), ("units", "u1"), ("slopes", "u1"),
+            ("unit", "u4"), ("sign", "u1"), ("multiplier", "u4"), ("units", "u1"), ("slopes", "u1"),
+            ("fine_leaf", "u4"), ("fine", "u1"),
         ),
     ),
     5: (
         "neurons",
         (
             ("action", "u1"), ("neuron", "u4"), ("units", "u1"), ("slopes", "u1"),
-            ("weight", "u4"), ("multiplier", "u2"), ("size", "u4"), ("digits", "u1"),
+            ("fine_leaf", "u4"), ("fine", "u1"), ("weight", "i8"), ("multiplier", "u4"),
+            ("size", "u4"), ("digits", "u1"),
         ),
     ),
     6: ("pairs", (("stride", "u4"), ("offset", "i4"), ("minus", "u1"))),

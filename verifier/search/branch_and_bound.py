@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
-from verifier.bounds.interval import Bounds, interval_bounds
-from verifier.bounds.linear import Backward, layer_bounds
+from verifier.bounds.interval import Bounds
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search.attack import exact_hit
 from verifier.search.branching import choose
 from verifier.search.problem import Deadline, Problem, Progress
 from verifier.search.region import RegionCertificate, Regions
-from verifier.search.subproblems import Batch, Goals, Units
-from verifier.search.tighten import improve, tighten_layer
+from verifier.search.root import RootBounds
+from verifier.search.split_record import LeafRecord, Lemma
+from verifier.search.subproblems import Batch, Units, clause_goals
+from verifier.search.tighten import improve
 
 #: Numbers that one batch of backward passes may touch at a time, a memory and latency bound.
 _BATCH_NUMBERS = 4_000_000
@@ -48,10 +50,13 @@ class NeuronSplitTree:
         case: index of the case.
         bounds: proved pre-activation bounds of every layer of ``Problem.slacks`` on the box.
         clause, parent, layer, neuron, sign: (nodes,).
-        leaves: (node numbers, slopes, multipliers, weights on the constraints), batch by batch;
-            the weights have no columns where every clause has a single constraint.
+        leaves: batch by batch; weights on the constraints have no columns where every clause has a
+            single one.
         regions: node number -> certificate.
-        lemmas: for each layer whose bounds were tightened by splitting, the leaves that prove them.
+        lemmas: in this order, what proves ``bounds`` where intervals do not (kept only if asked
+            for).
+        rows: (constraints, outputs) that the weights are for, clause by clause.
+        scales: of the rows to those of the property.
     """
 
     case: int
@@ -61,9 +66,11 @@ class NeuronSplitTree:
     layer: np.ndarray
     neuron: np.ndarray
     sign: np.ndarray
-    leaves: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
+    leaves: tuple[LeafRecord, ...]
     regions: dict[int, RegionCertificate]
-    lemmas: tuple[Batch, ...]
+    lemmas: tuple[Lemma, ...]
+    rows: np.ndarray
+    scales: tuple[Fraction, ...]
 
 
 def run(
@@ -80,7 +87,8 @@ def run(
         problem: the question.
         deadline: when to give up; looked at between backward passes.
         progress: told how many subproblems wait and how near the worst one is to being closed.
-        keep_multipliers: whether the evidence holds every leaf's slopes and multipliers.
+        keep_multipliers: whether the evidence can be written as a proof: it holds every leaf's
+            slopes and multipliers, and bounds leave room for the checker's coarser numbers.
         seed: for the random starts of the attacks along the way.
     """
     return NeuronSplitSearch(problem, deadline, progress, keep_multipliers, seed).run()
@@ -98,14 +106,13 @@ class NeuronSplitSearch:
         seed: int,
     ) -> None:
         self.problem, self.deadline, self.progress = problem, deadline, progress
-        self.network = problem.slacks
+        self.roots = RootBounds(problem, proof=keep_multipliers)
         self.keep_multipliers = keep_multipliers
         self.rng = np.random.default_rng(seed)
         self.nodes: list[tuple[int, int, int, int, int]] = []
-        self.leaves: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self.leaves: list[LeafRecord] = []
         self.certificates: dict[int, RegionCertificate] = {}
         self.pool: list[Batch] = []
-        self.lemmas: list[Batch] = []
         self.visited = 0
 
     def run(self) -> Verdict:
@@ -113,65 +120,37 @@ class NeuronSplitSearch:
 
         Each search may take as long as the bounds before it took, the last one all that is left.
         """
-        bounds = interval_bounds(self.network, *self.problem.box)
         for rounds in _ROUNDS:
             effort = Deadline(math.inf)
-            bounds = self._tighten(bounds, rounds)
+            self.roots.tighten(rounds, lambda: self.deadline.passed, self.progress)
+            bounds = self.roots.bounds
             if not all(np.isfinite(b).all() for pair in bounds for b in pair):
                 return Unknown("the bounds on the network overflow float64", self._statistics())
             if self.deadline.passed:
                 break
-            self._start(bounds)
+            self._start()
             slot = math.inf if rounds == _ROUNDS[-1] else max(1.0, effort.elapsed)
             verdict = self._search(Deadline(slot if rounds >= 0 else 0.0))
             if verdict is not None:
                 return verdict
         return Unknown("time limit reached", self._statistics())
 
-    def _tighten(self, bounds: list[Bounds], rounds: int) -> list[Bounds]:
-        """Bounds of every layer in turn: default slopes, optimised ones, then splitting."""
-        network, box = self.network, self.problem.box
-        self.engine = engine = Backward(network, *box, bounds)
-        bounds = list(bounds)
-        self.lemmas = []
-        for k in range(1, network.depth):
-            if not network.layers[k].n_relu:
-                continue
-            iterations = 0 if rounds < 0 else 15
-            bounds[k] = layer_bounds(
-                engine, k, bounds, box, iterations=iterations, stop=lambda: self.deadline.passed
-            )
-            if rounds > 0:
-                bounds[k], leaves = tighten_layer(
-                    engine, bounds, k, rounds, lambda: self.deadline.passed
-                )
-                keep = self.keep_multipliers
-                self.lemmas += leaves if keep else [batch.outline() for batch in leaves]
-            if self.progress is not None:
-                self.progress(f"bounds of layer {k + 1} of {network.depth}", -1.0)
-        engine.set_bounds(bounds)
-        return bounds
-
-    def _start(self, bounds: list[Bounds]) -> None:
+    def _start(self) -> None:
         """The root subproblems, one a clause."""
-        self.bounds, self.units = bounds, Units(self.engine, bounds)
+        bounds = self.roots.bounds
+        self.units = Units(self.roots.engine, bounds)
         self.regions = Regions(
             self.problem, np.stack([self.units.layer, self.units.neuron], axis=1), bounds[:-1]
         )
         clauses = self.problem.clauses
-        owner = np.repeat(np.arange(len(clauses)), [len(c.bound) for c in clauses])
-        # Any weights are sound; float32 ones are stored as they are.
-        weights = np.float32(1.0 / np.bincount(owner)[owner])
-        rows = np.where(owner == np.arange(len(clauses))[:, None], weights, np.float32(0.0))
-        several = len(owner) > len(clauses)
-        goals = Goals(self.network.depth, rows.astype(np.float64), np.zeros(len(clauses)), several)
+        goals = clause_goals(self.problem)
         self.nodes = [(c, -1, -1, -1, 0) for c in range(len(clauses))]
         self.leaves, self.certificates = [], {}
-        self.pool = [Batch.root(self.engine, self.units, goals)]
+        self.pool = [Batch.root(self.roots.engine, self.units, goals)]
 
     def _search(self, slot: Deadline) -> Verdict | None:
         """Bound the roots, then split and bound until nothing waits; None when the slot is over."""
-        numbers = sum(layer.n_out for layer in self.network.layers)
+        numbers = sum(layer.n_out for layer in self.problem.slacks.layers)
         size = int(max(2, min(256, _BATCH_NUMBERS / (8 * numbers))))
         found = self._improve(self.pool.pop(), 15)
         while True:
@@ -235,9 +214,9 @@ class NeuronSplitSearch:
         """Bound a batch; look at the minimisers; return what stays open, or a witness."""
         point = improve(batch, iterations, lambda: self.deadline.passed)
         closed = batch.value > 0
-        if self.keep_multipliers and closed.any():
-            some = batch.take(np.flatnonzero(closed))
-            self.leaves.append((some.node, some.alpha, some.mult, some.weights))
+        if self.keep_multipliers:
+            closed[closed] = self._record(batch.take(np.flatnonzero(closed)))
+            batch.value = np.where(closed, batch.value, np.minimum(batch.value, 0.0))
         still = np.flatnonzero(~closed)
         if len(still):
             margins = self.problem.margins(self.problem.network.float64(point[still]))
@@ -246,6 +225,18 @@ class NeuronSplitSearch:
                 return witness
         return batch.take(still)
 
+    def _record(self, batch: Batch) -> np.ndarray:
+        """Keep the subproblems that numbers of few bits, or at least of some more, close; (N,)."""
+        closed = np.zeros(len(batch), dtype=bool)
+        for fine in (False, True):
+            rest = np.flatnonzero(~closed)
+            rounded = batch.take(rest).rounded(fine)
+            good = np.flatnonzero(rounded.value > 0)
+            if len(good):
+                self.leaves.append(LeafRecord.of(rounded.take(good)))
+            closed[rest[good]] = True
+        return closed
+
     def _statistics(self) -> dict[str, float]:
         return {"subproblems": float(self.visited), "open": float(sum(len(b) for b in self.pool))}
 
@@ -253,6 +244,19 @@ class NeuronSplitSearch:
         """The evidence."""
         clause, parent, layer, neuron, sign = np.array(self.nodes, dtype=np.int32).T
         return NeuronSplitTree(
-            self.problem.case, tuple(self.bounds), clause, parent, layer, neuron, sign,
-            tuple(self.leaves), self.certificates, tuple(self.lemmas),
+            self.problem.case, tuple(self.roots.bounds), clause, parent, layer, neuron, sign,
+            tuple(self.leaves), self.certificates, tuple(self.roots.lemmas),
+            np.concatenate([c.rows for c in self.problem.clauses]), row_scales(self.problem),
         )  # fmt: skip
+
+
+def row_scales(problem: Problem) -> tuple[Fraction, ...]:
+    """For each constraint the factor between the property's form of it and the problem's."""
+    out = []
+    for clause in problem.clauses:
+        wanted = problem.source[1].cases[problem.case].clauses[clause.index]
+        for row, constraint in zip(clause.rows, (c for c in wanted if c.terms), strict=True):
+            used = np.flatnonzero(row)
+            given = sum((c for i, c in constraint.terms if len(used) and i == used[0]), Fraction(0))
+            out.append(Fraction(float(row[used[0]])) / given if len(used) else Fraction(1))
+    return tuple(out)

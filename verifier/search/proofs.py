@@ -14,7 +14,7 @@ from verifier.core.verdict import Proved, Refuted, Unknown, Verdict
 from verifier.proof.case import Case
 from verifier.proof.claim import header
 from verifier.proof.format import Writer
-from verifier.search import proof_input_split, proof_interval
+from verifier.search import proof_input_split, proof_interval, proof_neuron_split
 from verifier.search.balls import EnclosureEvidence
 from verifier.search.branch_and_bound import NeuronSplitTree
 from verifier.search.input_split import InputSplitTree
@@ -30,10 +30,13 @@ def _input_split(tree: InputSplitTree, case: Case, writer: Writer) -> None:
 
 
 #: Evidence that is a record of a search, and who writes it.
-WRITERS: dict[type, WriteCase] = {InputSplitTree: _input_split}
+WRITERS: dict[type, WriteCase] = {
+    InputSplitTree: _input_split,
+    NeuronSplitTree: proof_neuron_split.write,
+}
 #: Evidence that says only that bounds on the outputs are enough.
 PASSES = (IntervalEvidence, EnclosureEvidence)
-_NAMES: dict[type, str] = {NeuronSplitTree: "splits of neurons", LpEvidence: "linear programs"}
+_NAMES: dict[type, str] = {LpEvidence: "linear programs"}
 
 
 def write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +11,10 @@ import numpy as np
 from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import Backward, default_slopes
 from verifier.bounds.queries import Queries
+from verifier.search.problem import Problem
+
+#: Bits of a weight after its point, in a coarse and in a fine proof.
+WEIGHT_BITS = (15, 20)
 
 
 class Units:
@@ -56,6 +60,39 @@ class Goals:
     free_weights: bool = False
 
 
+def slope_codes(alpha: np.ndarray, fine: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes as bytes (c, f): 64 c + f in units of 2^-14, c one more from 128 on; f is 0 if coarse.
+
+    So that both 0 and 1 have a code; 1/2 takes its 64 from f.
+    """
+    if not fine:
+        steps = np.rint(alpha * 256.0).astype(np.int64)
+        return (steps - (steps >= 129)).astype(np.uint8), np.zeros(alpha.shape, np.uint8)
+    units = np.rint(alpha * 2.0**14).astype(np.int64)
+    steps = units >> 6
+    steps -= steps == 128
+    return (steps - (steps >= 129)).astype(np.uint8), (units - (steps << 6)).astype(np.uint8)
+
+
+def slopes_of(code: np.ndarray, fine: np.ndarray) -> np.ndarray:
+    """The float32 slopes that the bytes stand for."""
+    steps = code.astype(np.int64) + (code >= 128)
+    return ((steps * 64 + fine) / 2.0**14).astype(np.float32)
+
+
+def clause_goals(problem: Problem) -> Goals:
+    """One goal a clause: its constraints with equal weights, to be moved where there are several.
+
+    Any weights are sound; float32 ones are stored as they are.
+    """
+    clauses = problem.clauses
+    owner = np.repeat(np.arange(len(clauses)), [len(c.bound) for c in clauses])
+    weights = np.float32(1.0 / np.bincount(owner)[owner])
+    rows = np.where(owner == np.arange(len(clauses))[:, None], weights, np.float32(0.0))
+    several = len(owner) > len(clauses)
+    return Goals(problem.slacks.depth, rows.astype(np.float64), np.zeros(len(clauses)), several)
+
+
 @dataclass(eq=False)
 class Batch:
     """Some subproblems, ready to be bounded together.
@@ -85,7 +122,7 @@ class Batch:
     node: np.ndarray
     value: np.ndarray
 
-    _ARRAYS: ClassVar = ("goal", "sign", "alpha", "mult", "weights", "node", "value")
+    ARRAYS: ClassVar = ("goal", "sign", "alpha", "mult", "weights", "node", "value")
 
     def __len__(self) -> int:
         return len(self.goal)
@@ -108,13 +145,27 @@ class Batch:
 
     def take(self, index: np.ndarray) -> Batch:
         """Copies of some of the subproblems."""
-        arrays = {name: getattr(self, name)[index] for name in self._ARRAYS}
+        arrays = {name: getattr(self, name)[index] for name in self.ARRAYS}
         return Batch(self.engine, self.units, self.goals, **arrays)
 
-    def outline(self) -> Batch:
-        """The same subproblems without their slopes and multipliers, which can be found again."""
-        none = np.zeros((0, 0), dtype=np.float32)
-        return replace(self, alpha=none, mult=none)
+    def rounded(self, fine: bool) -> Batch:
+        """Copies whose numbers have few bits, with the bounds that these prove.
+
+        Args:
+            fine: slopes of 14 bits, multipliers of 16 and weights of 20, or 8, 8 and 15.
+        """
+        out = self.take(np.arange(len(self)))
+        out.alpha = slopes_of(*slope_codes(self.alpha, fine))
+        bits = self.mult.view(np.uint32)
+        half, mask = (0x80, 0xFFFFFF00) if fine else (0x8000, 0xFFFF0000)
+        # Too small to be said: none at all.
+        said = np.abs(self.mult) > 2.0**-100
+        near = ((bits + np.uint32(half)) & np.uint32(mask)).view(np.float32)
+        out.mult = np.where(said, near, np.float32(0.0))
+        unit = 2.0 ** WEIGHT_BITS[fine]
+        out.weights = (np.rint(self.weights * unit) / unit).astype(np.float32)
+        out.value = out.engine.values(out.queries()) if len(out) else out.value
+        return out
 
     @staticmethod
     def join(parts: list[Batch]) -> Batch:
@@ -122,7 +173,7 @@ class Batch:
         first = parts[0]
         if len(parts) == 1:
             return first
-        arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in Batch._ARRAYS}
+        arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in Batch.ARRAYS}
         return Batch(first.engine, first.units, first.goals, **arrays)
 
     def split(self, unit: np.ndarray) -> Batch:

@@ -30,7 +30,8 @@ def tighten_layer(
     layer: int,
     rounds: int,
     stop: Callable[[], bool],
-) -> tuple[Bounds, list[Batch]]:
+    keep: Callable[[Batch, np.ndarray, np.ndarray], None] | None = None,
+) -> Bounds:
     """Pre-activation bounds of one layer after some rounds of splitting earlier neurons.
 
     Args:
@@ -39,17 +40,17 @@ def tighten_layer(
         layer: index of the layer, at least 1.
         rounds: splits a goal.
         stop: asked between backward passes.
+        keep: given the leaves of some goals, whose neuron each goal bounds, and from below (0),
+            above (1) or in vain (-1).
 
     Returns:
-        (lower, upper), never looser than ``bounds[layer]``, and the subproblems whose values prove
-        them: for some neurons at a time, each from below, then each from above.
+        (lower, upper), never looser than ``bounds[layer]``.
     """
     low, high = (b.copy() for b in bounds[layer])
     unstable = np.flatnonzero(engine.relu[layer] & (low < 0) & (high > 0))
     units = Units(engine, bounds[:layer])
-    proofs: list[Batch] = []
     if not len(units):
-        return (low, high), proofs
+        return low, high
     touched = engine.network.n_inputs + sum(len(b[0]) for b in bounds[:layer])
     chunk = max(4, int(_CHUNK_NUMBERS / touched))
     weight: Any = engine.weights[layer]
@@ -61,12 +62,31 @@ def tighten_layer(
         bias = engine.bias[layer][index]
         goals = Goals(layer, np.concatenate([rows, -rows]), np.concatenate([bias, -bias]))
         leaves = split_goals(Batch.root(engine, units, goals), rounds, stop)
+        if keep is not None:
+            leaves = few_bits(leaves)
         value = np.full(len(goals.const), np.inf)
         np.minimum.at(value, leaves.goal, leaves.value)
+        before = np.concatenate([low[index], -high[index]])
+        if keep is not None:
+            side = np.where(value > before, np.arange(len(value)) // len(index), -1)
+            keep(leaves, np.tile(index, 2), side)
         low[index] = np.maximum(low[index], value[: len(index)])
         high[index] = np.minimum(high[index], -value[len(index) :])
-        proofs.append(leaves)
-    return (low, high), proofs
+    return low, high
+
+
+def few_bits(batch: Batch) -> Batch:
+    """Leaves of goals with numbers of few bits, of more bits where a goal's bound would suffer."""
+    fine = batch.rounded(True)
+    least = np.full(len(batch.goals.const), np.inf)
+    np.minimum.at(least, fine.goal, fine.value)
+    coarse = batch.rounded(False)
+    enough = least - 2.0**-10 * np.abs(least)
+    good = coarse.value >= enough[batch.goal]
+    for name in Batch.ARRAYS:
+        mine, theirs = getattr(fine, name), getattr(coarse, name)
+        mine[good] = theirs[good]
+    return fine
 
 
 def split_goals(batch: Batch, rounds: int, stop: Callable[[], bool]) -> Batch:

@@ -1,0 +1,116 @@
+"""Leaves of one linear region: exact rational arithmetic, for ties that no rounding survives."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from verifier.core.exact import common_denominator, scaled_integers
+from verifier.proof.case import Case, InvalidError, Nodes
+from verifier.proof.format import Columns
+
+
+def close_exactly(
+    state: Case,
+    nodes: Nodes,
+    index: np.ndarray,
+    signs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    clause: np.ndarray,
+    columns: Columns,
+    step: str,
+) -> None:
+    """Leaves whose every ReLU is decided: rational weights, and a backward pass without rounding.
+
+    The network is one affine map there. Σ w (bound − row · y) − Σ v sign z, with the signs that
+    are assumed and weights w, v ≥ 0, is at most Σ w (bound − row · y); its least value on the box
+    is computed exactly.
+
+    Args:
+        index: the nodes, of which ``clause`` is open.
+        signs: (row of ``index``, hidden neuron, sign) of all that they assume.
+
+    Raises:
+        InvalidError: a neuron is not decided, or the value is not positive.
+    """
+    (row, hidden, sign), first = signs, state.clauses.first
+    if len(index) and any(layer.rounding for layer in state.network.layers):
+        raise InvalidError("exact leaf", step, "the network is not meant exactly")
+    numbers = _rationals(columns, step)
+    used = 0
+    for r, i in enumerate(index.tolist()):
+        where = f"{step}, node {nodes.number[i]}"
+        if (state.relu & (nodes.low[i] < 0) & (nodes.high[i] > 0)).any():
+            raise InvalidError("exact leaf", where, "the sign of a neuron is not decided")
+        mine = row == r
+        rows = slice(first[clause[r]], first[clause[r] + 1])
+        some = numbers[used : used + mine.sum() + rows.stop - rows.start]
+        used += len(some)
+        if len(some) != mine.sum() + rows.stop - rows.start:
+            raise InvalidError("exact leaf", where, "too few weights")
+        integers, _ = common_denominator(some)
+        on_signs, on_rows = integers[: mine.sum()], integers[mine.sum() :]
+        assumed = zip(hidden[mine].tolist(), sign[mine].tolist(), on_signs, strict=True)
+        lower = {h: s * w for h, s, w in assumed}
+        value = _exact_least(state, nodes.high[i] > 0, rows, on_rows, lower)
+        strict = any(w and s for w, s in zip(on_rows, state.clauses.strict[rows], strict=True))
+        if value < 0 or (value == 0 and not strict):
+            raise InvalidError(
+                "exact leaf", where, f"clause {clause[r]}: the least value is {value}, not positive"
+            )
+    if used != len(numbers):
+        raise InvalidError("exact leaf", step, f"{len(numbers) - used} weights too many")
+
+
+def _rationals(columns: Columns, step: str) -> list[Fraction]:
+    """Numbers ≥ 0, each the bytes of its numerator and of its denominator."""
+    size, digits = columns["size"].tolist(), columns["digits"].tobytes()
+    if len(size) % 2 or sum(size) != len(digits):
+        raise InvalidError("exact leaf", step, "rational numbers that do not fit their bytes")
+    integers, position = [], 0
+    for n in size:
+        integers.append(int.from_bytes(digits[position : position + n], "little"))
+        position += n
+    if 0 in integers[1::2]:
+        raise InvalidError("exact leaf", step, "a denominator is 0")
+    return [Fraction(p, q) for p, q in zip(integers[::2], integers[1::2], strict=True)]
+
+
+def _exact_least(
+    state: Case, active: np.ndarray, rows: slice, weights: list[int], lower: dict[int, int]
+) -> Fraction:
+    """The least value of Σ w (bound − row · y) − Σ lower z on the exact box.
+
+    Args:
+        active: (hidden,) the ReLUs that pass their pre-activation on.
+        rows: of the clause; weights: w.
+        lower: hidden neuron -> integer.
+    """
+    bounds = state.clauses.bound[rows]
+    const = sum((w * b for w, b in zip(weights, bounds, strict=True)), Fraction(0))
+    lam = np.zeros(state.clauses.rows.shape[1], dtype=object)
+    for w, row in zip(weights, state.clauses.rows[rows], strict=True):
+        lam = lam - w * np.array([int(v) for v in row], dtype=object)
+    unit = Fraction(1)  # of lam
+    for k in range(len(state.parts) - 1, -1, -1):
+        part, layer = state.parts[k], state.network.layers[k]
+        mu = np.where(state.relu[part] & ~active[part], 0, lam)
+        for h, w in lower.items():
+            if part.start <= h < part.stop:
+                mu[h - part.start] -= Fraction(w) / unit
+        whole, q = common_denominator([Fraction(v) for v in mu])
+        unit /= q
+        weight, shift = scaled_integers(np.asarray(layer.dense, dtype=np.float64))
+        const += unit * sum(
+            (m * Fraction(float(b)) for m, b in zip(whole, layer.bias, strict=True)), 0
+        )
+        lam = np.array(whole, dtype=object) @ weight
+        unit *= Fraction(2) ** -shift
+    box = state.box
+    return const + unit * sum(
+        (
+            v * (low if v > 0 else high)
+            for v, low, high in zip(lam, box.lower, box.upper, strict=True)
+        ),
+        Fraction(0),
+    )
