@@ -51,6 +51,7 @@ class Backward:
         lower, upper: the outermost box, float64 (n_inputs,).
         bounds: rigorous pre-activation bounds of every layer on that box; interval bounds if they
             are not given.
+        room: share of a pass's magnitudes by which bounds are lowered beyond the rounding error.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Backward:
         lower: np.ndarray,
         upper: np.ndarray,
         bounds: list[Bounds] | None = None,
+        room: float = 0.0,
     ) -> None:
         self.network = network
         self.lower, self.upper = lower, upper
@@ -69,6 +71,7 @@ class Backward:
         # What a layer's own rounding adds is one more relative error of its size, see set_bounds.
         self.rounding = max((layer.rounding.relative for layer in network.layers), default=0.0)
         self._gamma = gamma(widest + 4 * network.depth) + 2.0 * self.rounding
+        self._room = room
         self.set_bounds(bounds or interval_bounds(network, lower, upper))
 
     def set_bounds(self, bounds: list[Bounds]) -> None:
@@ -129,7 +132,7 @@ class Backward:
         value, point = np.empty(n), np.empty((n, self.network.n_inputs))
         kernels.concretise(lam, *q.box, self.input_size, const, mag, value, point)
         with np.errstate(over="ignore", invalid="ignore"):  # handled in the last line
-            value -= self._gamma * mag + self._underflow
+            value -= (self._gamma + self._room) * mag + self._underflow
             value -= np.abs(value) * (4 * UNIT)
         value[~np.isfinite(value)] = -np.inf
         return Result(value, point, kept[::-1])
