@@ -41,8 +41,8 @@ from verifier.proof.format import Columns
 COARSE, FINE = 32, 2200
 #: Bits of values that are kept at most in the first attempt.
 _KEPT = 192
-#: Numbers that one step may handle at once.
-_MOST = 1 << 22
+#: Numbers that one step handles at once: few enough for a cache.
+_MOST = 1 << 18
 
 
 #: The pairs and the stages of each network's last proof.
