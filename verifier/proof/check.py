@@ -54,7 +54,9 @@ def check(network: Network, prop: Property, reader: Reader) -> int:
             done, visited = done + count, visited + count
         elif name == "case":
             if (state is not None and state.stack) or columns["case"].tolist() != [done]:
-                raise InvalidError("case", step, f"case {done} was expected")
+                raise InvalidError("case", step, f"not the end of case {done - 1} and case {done}")
+            if done == len(prop.cases):
+                raise InvalidError("case", step, f"there are only {done} cases")
             state = Case(extended, prop, done)
             done += 1
         elif state is None:
