@@ -17,12 +17,13 @@ TEST := $(VENV)/.stamp-test
 LINT := $(VENV)/.stamp-lint
 MODELS := $(VENV)/.stamp-models
 
-.PHONY: help demo install test test-slow lint format bench vnncomp-folder models docs lock clean
+.PHONY: help demo install test test-slow soundness lint format bench vnncomp-folder models docs lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       certify real digits on bundled networks (installs everything first)'
 	@echo 'make test       the fast test suite          make test-slow   the tests marked slow'
+	@echo 'make soundness  try to make a wrong verdict or a wrong proof pass; prints a table and counts'
 	@echo 'make lint       formatter, linter, types, import directions'
 	@echo 'make bench VNNCOMP=FOLDER    run a VNN-COMP set, write results.csv'
 	@echo 'make models     train the bundled models again (installs Torch)'
@@ -39,6 +40,9 @@ test: $(TEST)
 
 test-slow: $(TEST)
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+soundness: $(TEST)
+	@$(BIN)/python -m tests.soundness $(ARGS)
 
 lint: $(LINT)
 	@$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -143,6 +144,20 @@ def tight_instance(
     constraint = LinearConstraint(terms, bound, strict=bool(rng.random() < 0.5))
     case = Case(box, ((constraint,),))
     return network, Property((case,), network.n_inputs, network.n_outputs)
+
+
+def moved(prop: Property, by: Fraction) -> Property:
+    """The property with every constraint's bound changed by so much."""
+    cases = tuple(
+        replace(
+            case,
+            clauses=tuple(
+                tuple(replace(c, bound=c.bound + by) for c in clause) for clause in case.clauses
+            ),
+        )
+        for case in prop.cases
+    )
+    return replace(prop, cases=cases)
 
 
 _seeds = st.integers(0, 2**32 - 1)

@@ -1,7 +1,6 @@
 """Every engine against the oracle on random small instances: complete engines give the truth."""
 
 from collections import Counter
-from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
@@ -9,7 +8,7 @@ import pytest
 
 from tests import oracle
 from tests.engines import COMPLETE, ENGINES, TIES_UNDECIDED, decide
-from tests.strategies import random_instance, tight_instance
+from tests.strategies import moved, random_instance, tight_instance
 from verifier.core.verdict import Proved, Refuted, Unknown
 
 GENERAL, TIGHT = range(300), range(10_000, 10_060)
@@ -52,20 +51,6 @@ def is_tie(network, prop, violated):
     """Whether the answer changes when all thresholds move a little."""
     by = Fraction(1 if violated else -1, 10**4)
     return oracle.violated(network, moved(prop, by)) is not violated
-
-
-def moved(prop, by):
-    """The property with every constraint's bound changed by so much."""
-    cases = tuple(
-        replace(
-            case,
-            clauses=tuple(
-                tuple(replace(c, bound=c.bound + by) for c in clause) for clause in case.clauses
-            ),
-        )
-        for case in prop.cases
-    )
-    return replace(prop, cases=cases)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
