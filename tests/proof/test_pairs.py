@@ -433,9 +433,10 @@ def test_corrupted_pairs(tmp_path, column, value, message):
         [PAIRS, CASES, CASES],
         [PAIRS, CASES, ("visit", {"action": [0], "axis": [0], "at": [0]})],
         [PAIRS, ("case", {"case": [0]}), CASES],
+        [PAIRS, CASES, ("case", {"case": [1]})],
         [CASES, PAIRS],
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_blocks_that_are_no_proof(tmp_path, blocks_):
     network, prop = small()
