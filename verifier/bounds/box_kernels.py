@@ -20,7 +20,7 @@ from verifier.core.network import Network
 
 #: A proof is checked with coarser numbers than it was found with. Where one is wanted, bounds are
 #: weakened by these shares of what relaxed neurons, and of what all neurons contribute.
-ROOM_RELAXED, ROOM_ALL = 1e-7, 1e-9
+ROOM_RELAXED, ROOM_ALL = 1e-7, 1e-11
 
 
 class Packed(NamedTuple):

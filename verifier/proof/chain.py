@@ -164,7 +164,7 @@ def _affine(
     more = max(0, int(wide.max(initial=0)).bit_length() - LIMB + 1)
     affine = Affine(
         _joined(limbs, columns), exponent, bias_scale - shift - LIMB,
-        len(limbs) == 1, bias_low, bias_high, bias_scale,
+        bias_low, bias_high, bias_scale,
         (-(-wide >> more)).astype(np.float64), bias_scale - more, scale, relu,
     )  # fmt: skip
     return affine, (np.array(low_z, dtype=np.int64), np.array(high_z, dtype=np.int64))
