@@ -353,3 +353,35 @@ def test_flipped_bytes(proofs: list, tmp_path: Path) -> None:
         except CertificateError:
             rejected += 1
     assert rejected >= 55
+
+
+def test_an_assumed_sign_with_a_weight_closes_a_clause(tmp_path: Path) -> None:
+    """y = x + relu(x − 1/2) where x ≤ 1/2 is assumed: only the sum with the sign's form helps."""
+    off = np.zeros(1, dtype=bool)
+    hidden = Layer(np.array([[1.0], [1.0]]), np.array([-0.5, 2.0]), np.array([True, True]))
+    network = Network((hidden, Layer(np.array([[1.0, 1.0]]), np.array([-2.0]), off)))
+    prop = above(Fraction(3, 4))  # where x ≤ 1/2 is assumed y = x ≤ 1/2
+    split = block(action=[2], axis=[0], at=[0])
+    closed = {"close_node": [1], "close_clause": [0], "weight": [1, 1]}
+    lower = block(action=[3, 0], axis=[0, 0], at=[0, 0], **closed)
+    with pytest.raises(InvalidError, match="still open"):
+        verify(network, prop, [CASE, split, block(action=[3, 0], axis=[0, 0], at=[0, 0])],
+               tmp_path / "p")  # fmt: skip
+    with pytest.raises(InvalidError, match="open nodes"):
+        verify(network, prop, [CASE, split, lower], tmp_path / "p")
+    for weight in ([1, 0], [0, 1], [0, 0]):
+        wrong = block(action=[3, 0], axis=[0, 0], at=[0, 0], **{**closed, "weight": weight})
+        with pytest.raises(InvalidError, match="not positive"):
+            verify(network, prop, [CASE, split, wrong], tmp_path / "p")
+    # Repeated splits of the same sign do no harm, and their weights are asked for as well.
+    twice = block(action=[3, 2], axis=[0, 0], at=[0, 0])
+    both = {"close_node": [1, 2], "close_clause": [0, 0], "weight": [1, 1, 0, 1, 0, 1]}
+    again = block(action=[3, 0, 0], axis=[0] * 3, at=[0] * 3, **both)
+    with pytest.raises(InvalidError, match="open nodes"):
+        verify(network, prop, [CASE, split, twice, again], tmp_path / "p")
+    with pytest.raises(InvalidError, match="weights for"):
+        verify(
+            network, prop,
+            [CASE, split, block(action=[3, 0], axis=[0] * 2, at=[0] * 2, **closed | {"weight": [1]})],
+            tmp_path / "p",
+        )  # fmt: skip
