@@ -200,6 +200,17 @@ def test_balls_of_a_deep_network_by_construction(capsys, tmp_path, engine):
     assert_invalid(relucid(capsys, "check", model, out / "1.vnnlib", out / "0.proof"))
 
 
+def test_a_trained_classifier_of_digits(capsys, tmp_path):
+    """64 inputs: too many to split; the bounds of neurons decide, and are in the proof."""
+    asked = ("--data", "digits", "--index", 6, "--eps", "0.05", "--engine", "bab", "--json")
+    result = relucid(capsys, "certify", "digits-mlp-robust", *asked, "--proof", tmp_path / "a")
+    (record,) = json.loads(result.out)
+    assert (result.status, record["verdict"], record["proof_check"]) == (0, "proved", "VALID")
+    files = tmp_path / "a" / "6.vnnlib", tmp_path / "a" / "6.proof"
+    assert relucid(capsys, "check", "digits-mlp-robust", *files).out.startswith("VALID")
+    assert_invalid(relucid(capsys, "check", "digits-mlp", *files), "step: model")
+
+
 def test_the_checker_loads_no_search_and_no_bounds(rugged):
     model, prop, proof, _ = rugged
     code = (
