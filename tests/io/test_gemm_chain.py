@@ -1,11 +1,13 @@
 """Reading a chain of layers back from an ONNX file, number by number."""
 
+from fractions import Fraction
+
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import helper
+from onnx import helper, numpy_helper
 from strategies import random_network
 
 from verifier.core.errors import ModelError
@@ -132,3 +134,14 @@ def test_damaged_chains_are_refused_when_a_model_is_loaded(tmp_path, change):
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match="n.onnx"):
         load_model(path)
+
+
+def test_one_number_as_bias_is_added_to_every_output(tmp_path):
+    path = tmp_path / "n.onnx"
+    weights = np.array([[1.0, -2.0], [0.5, 1.0]])
+    export_onnx(Network((Layer(weights, np.zeros(2), np.zeros(2, dtype=bool)),)), path)
+    model = onnx.load(path)
+    bias = next(t for t in model.graph.initializer if len(t.dims) == 1)
+    bias.CopyFrom(numpy_helper.from_array(np.array(1.5, np.float32), bias.name))
+    path.write_bytes(model.SerializeToString())
+    assert load_model(path).network.exact((1, 1)) == (Fraction(1, 2), Fraction(3))

@@ -115,19 +115,10 @@ def mutations_part(wanted: int, jobs: int) -> Counter[str]:
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         parts = [range(a, a + 15) for a in range(0, 150, 15)]
         each = -(-wanted // len(parts))
-        for k, part in enumerate(pool.map(_mutated, parts, [each] * len(parts))):
+        for k, part in enumerate(pool.map(mutation_suite.mutated, parts, [each] * len(parts))):
             total += part
             _progress(f"mutations: {total['mutations']} (part {k + 1} of {len(parts)})")
     return total
-
-
-def _mutated(seeds: range, wanted: int) -> Counter[str]:
-    """So many mutations, or a few more, of the proofs of these seeds."""
-    with tempfile.TemporaryDirectory() as folder:
-        some = mutation_suite.bases(seeds, Path(folder))
-        kinds = len(mutation_suite.MUTATIONS)
-        each = -(-wanted // (kinds * max(1, len(some))))
-        return mutation_suite.run(some, each, Path(folder), seed=seeds[0])
 
 
 def fuzzing_part(executions: int, seconds: float, keep: Path | None) -> Counter[str]:

@@ -9,6 +9,7 @@ lacks, the twins alone say whether the checker can be fooled).
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -178,3 +179,11 @@ def run(some: Iterable[Base], each: int, folder: Path, seed: int = 0) -> Counter
             for _ in range(each):
                 judge(base, mutate(base.proof, kind, rng), folder / "mutant", count)
     return count
+
+
+def mutated(seeds: range, wanted: int) -> Counter[str]:
+    """So many mutations, or a few more, of the proofs of these seeds."""
+    with tempfile.TemporaryDirectory() as folder:
+        some = bases(seeds, Path(folder))
+        each = -(-wanted // (len(MUTATIONS) * max(1, len(some))))
+        return run(some, each, Path(folder), seed=seeds[0])

@@ -131,6 +131,11 @@ class _Chain:
             raise ModelError(
                 f"{self.path}: node {node.name!r}: expected numbers of the input's type"
             )
+        if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+            raise ModelError(
+                f"{self.path}: node {node.name!r}: weight {weight.shape} and bias {bias.shape} "
+                "do not fit"
+            )
         return weight, bias, node.output[0]
 
     def _relu(self, z: str, n: int) -> tuple[np.ndarray, str]:
@@ -143,6 +148,8 @@ class _Chain:
                 if list(node.input[1:]) != [value, z]:
                     raise ModelError(f"{self.path}: node {node.name!r}: expected (mask, a, z)")
                 mask = self.array(node.input[0])
+                if mask.ndim != 2 or mask.shape[not self.turned] != n:
+                    raise ModelError(f"{self.path}: node {node.name!r}: a mask of {mask.shape}")
                 relu, value = mask[:, 0] if self.turned else mask[0], node.output[0]
         return relu, value
 
