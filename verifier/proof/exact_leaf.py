@@ -52,7 +52,10 @@ def close_exactly(
         on_signs, on_rows = integers[: mine.sum()], integers[mine.sum() :]
         assumed = zip(hidden[mine].tolist(), sign[mine].tolist(), on_signs, strict=True)
         lower = {h: s * w for h, s, w in assumed}
-        value = _exact_least(state, nodes.high[i] > 0, rows, on_rows, lower)
+        # An assumed sign decides, even if the bounds say that the neuron is 0: see ``_lines``.
+        active = nodes.high[i] > 0
+        active[hidden[mine]] = sign[mine] > 0
+        value = _exact_least(state, active, rows, on_rows, lower)
         strict = any(w and s for w, s in zip(on_rows, state.clauses.strict[rows], strict=True))
         if value < 0 or (value == 0 and not strict):
             raise InvalidError(
