@@ -379,9 +379,6 @@ def test_an_assumed_sign_with_a_weight_closes_a_clause(tmp_path: Path) -> None:
     again = block(action=[3, 0, 0], axis=[0] * 3, at=[0] * 3, **both)
     with pytest.raises(InvalidError, match="open nodes"):
         verify(network, prop, [CASE, split, twice, again], tmp_path / "p")
+    short = block(action=[3, 0], axis=[0, 0], at=[0, 0], **{**closed, "weight": [1]})
     with pytest.raises(InvalidError, match="weights for"):
-        verify(
-            network, prop,
-            [CASE, split, block(action=[3, 0], axis=[0] * 2, at=[0] * 2, **closed | {"weight": [1]})],
-            tmp_path / "p",
-        )  # fmt: skip
+        verify(network, prop, [CASE, split, short], tmp_path / "p")
