@@ -14,6 +14,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.optimize import linprog
 
+from verifier.bounds.box_kernels import FLAT_BELOW
 from verifier.bounds.interval import interval_bounds
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Case, LinearConstraint, Property
@@ -68,7 +69,7 @@ def lower_form(network, k, row, const, low, high):
         layer, lo, hi = network.layers[j], low[j], high[j]
         unstable = layer.relu & (lo < 0) & (hi > 0)
         chord = np.divide(hi, hi - lo, out=np.zeros_like(hi), where=unstable)
-        below = np.where(hi >= -lo, 1.0, 0.0)
+        below = np.where(hi >= -lo * FLAT_BELOW, 1.0, 0.0)
         slope = np.where(unstable, np.where(row > 0, below, chord), 1.0)
         slope = np.where(layer.relu & (hi <= 0), 0.0, slope)
         const += np.sum(np.where(unstable & (row < 0), -row * chord * lo, 0.0))

@@ -132,7 +132,7 @@ def test_damaged_chains_are_refused_when_a_model_is_loaded(tmp_path, change):
     model = onnx.load(path)
     change(model.graph)
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match="n.onnx"):
+    with pytest.raises(ModelError, match=r"n\.onnx"):
         load_model(path)
 
 

@@ -18,6 +18,9 @@ from verifier.bounds.jit import jit
 from verifier.bounds.kernels import chord_above
 from verifier.core.network import Network
 
+#: A ReLU is bounded below by 0 rather than by z where hi < −lo times this. Not 1, where symmetric
+#: networks are exactly, so that a checker's rounding does not decide otherwise.
+FLAT_BELOW = 1023.0 / 1024.0
 #: A proof is checked with coarser numbers than it was found with. Where one is wanted, bounds are
 #: weakened by these shares of what relaxed neurons, and of what all neurons contribute.
 ROOM_RELAXED, ROOM_ALL = 1e-7, 1e-11
@@ -105,7 +108,8 @@ def pack(
         weight[k, :n, : layer.n_in] = layer.dense
         bias[k, :n], relu[k, :n], size[k, :n] = layer.bias, layer.relu, sizes[k]
         low[k, :n], high[k, :n] = bounds[k]
-        own[k, :n] = own_error(layer, sizes[k])
+        if layer.rounding:
+            own[k, :n] = own_error(layer, sizes[k])
     underflow = underflow_allowance(lower, upper, sizes)
     return Packed(weight, bias, size, relu, width, error, underflow, own), low, high
 
@@ -176,7 +180,7 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
                 if blame:
                     blame_neuron(d, q, i, v, lo, hi, f)
                 if v > 0.0:
-                    if hi < -lo:
+                    if hi < -lo * FLAT_BELOW:
                         continue
                 else:
                     s, t = chord_above(lo, hi)

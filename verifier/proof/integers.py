@@ -118,7 +118,7 @@ class Lines:
             relu: (n,) which coordinates have one.
             low, high: (M, n) int64 bounds below 2^STORED where low < 0 < high.
             slopes: (M, n) integers 0..256, 256 times the slope of the line below an unstable ReLU;
-                None: 1 where high > −low, else 0.
+                None: 1 where 1024 high > 1023 (−low), else 0.
             bits: of coefficients.
         """
         limb = min(25, 53 - bits // 2 - (low.shape[1] - 1).bit_length())
@@ -126,7 +126,8 @@ class Lines:
         unstable = relu & (low < 0) & (high > 0)
         lo, hi = np.where(unstable, low, 0), np.where(unstable, high, 0)
         if slopes is None:
-            chosen = (hi > -lo).astype(np.float64)
+            # Not at hi = −lo, where many networks are exactly and a rounding would decide.
+            chosen = (1024 * hi > 1023 * -lo).astype(np.float64)
         else:
             chosen = np.clip(slopes, 0, 256) / 256.0
         stable = np.where(relu & (high <= 0), 0.0, 1.0)
