@@ -89,7 +89,7 @@ def written(network: Network, prop: Property, found: list, path: Path) -> Path:
             writer.block("case", case=[index])
             if index in evidence:
                 case = Case(extended, prop, index)
-                proof_input_split.write(evidence[index], case.chain, case.clauses.first, writer)
+                proof_input_split.write(evidence[index], case, writer)
         writer.close()
     return path
 

@@ -45,6 +45,7 @@ class InputSplitTree:
         stride: see kind 3.
         node, kind, axis, at, child: the rows, in the order in which each node's steps happened.
         weights: (combinations, forms): of the clause's rows, then of the split neurons.
+        rows: (constraints, n_outputs) of the clauses, to which the weights refer.
     """
 
     lower: np.ndarray
@@ -57,6 +58,7 @@ class InputSplitTree:
     at: np.ndarray
     child: np.ndarray
     weights: np.ndarray
+    rows: np.ndarray
 
 
 @dataclass(eq=False)
@@ -222,9 +224,16 @@ class InputSplitSearch:
 
     def _tree(self) -> InputSplitTree:
         """The record of all calls as one tree."""
-        columns = [np.concatenate(parts) for parts in zip(*self.record, strict=True)]
+        node, kind, axis, at, child, weights = (
+            np.concatenate(parts) for parts in zip(*self.record, strict=True)
+        )
         clauses = tuple(clause.index for clause in self.problem.clauses)
-        return InputSplitTree(*self.problem.box, clauses, self.net.bias.shape[1], *columns)
+        rows = np.concatenate([clause.rows for clause in self.problem.clauses])
+        lower, upper = self.problem.box
+        stride = self.net.bias.shape[1]
+        return InputSplitTree(
+            lower, upper, clauses, stride, node, kind, axis, at, child, weights, rows
+        )
 
 
 def suits(problem: Problem) -> bool:

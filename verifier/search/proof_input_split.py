@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from verifier.core.errors import CertificateError
+from verifier.proof.case import Case
 from verifier.proof.chain import Chain
 from verifier.proof.format import Writer
 from verifier.search.cut_kernel import AGAIN, CLOSE, CUT_ABOVE, CUT_BELOW, SPLIT, SPLIT_NEURON
@@ -46,21 +48,20 @@ class _Open:
         return _Open(*(part[index].copy() for part in parts))
 
 
-def write(tree: InputSplitTree, chain: Chain, first: np.ndarray, writer: Writer) -> None:
+def write(tree: InputSplitTree, case: Case, writer: Writer) -> None:
     """Append the blocks of one case.
 
     Args:
         tree: what the search did.
-        chain: the checker's view of the network on the box, whose grid the cuts are rounded to.
-        first: (clauses + 1,) which rows belong to which clause.
+        case: the checker's view of the case, whose grid the cuts are rounded to.
         writer: of the proof.
 
     Raises:
         CertificateError: the search went below the checker's grid.
     """
-    rows = _Rows(tree, chain, np.diff(first))
+    rows = _Rows(tree, case)
     zero = np.zeros(1, dtype=np.int64)
-    low, high = chain.box
+    low, high = case.chain.box
     stack = [_Open(zero, low[None], high[None], rows.start[:1], zero)]
     while stack:
         batch = stack.pop()
@@ -80,17 +81,39 @@ def write(tree: InputSplitTree, chain: Chain, first: np.ndarray, writer: Writer)
             stack.append(children)
 
 
+def _factors(tree: InputSplitTree, case: Case) -> np.ndarray:
+    """(clauses, forms): what the weights of the search's constraints are times for the checker's.
+
+    Both scale a constraint by a positive number of their own; a clause's factors are made integers.
+    """
+    first = case.clauses.first
+    out = np.ones((len(first) - 1, tree.weights.shape[1]), dtype=np.int64)
+    for c, (start, stop) in enumerate(itertools.pairwise(first)):
+        ratios = [Fraction(1)]
+        for ours, theirs in zip(tree.rows[start:stop], case.clauses.rows[start:stop], strict=True):
+            j = int(np.argmax(np.abs(theirs)))
+            known = theirs[j] != 0
+            ratios.append(
+                Fraction(float(ours[j])) / Fraction(float(theirs[j])) if known else ratios[0]
+            )
+        least = min(ratios)
+        factors = [min(round(ratio / least), 1 << 20) for ratio in ratios]
+        out[c] = factors[0]
+        out[c, : stop - start] = factors[1:]
+    return out
+
+
 class _Rows:
     """The log, sorted by nodes.
 
     Args:
-        tree, chain: as in ``write``.
-        sizes: (clauses,) rows of each.
+        tree, case: as in ``write``.
     """
 
-    def __init__(self, tree: InputSplitTree, chain: Chain, sizes: np.ndarray) -> None:
+    def __init__(self, tree: InputSplitTree, case: Case) -> None:
         order = np.argsort(tree.node, kind="stable")
-        self.stride, self.sizes = tree.stride, sizes
+        self.stride, self.sizes = tree.stride, np.diff(case.clauses.first)
+        self.factor = _factors(tree, case)
         self.weights = tree.weights
         self.kind, self.axis = tree.kind[order].astype(np.int64), tree.axis[order].astype(np.int64)
         self.child = tree.child[order]
@@ -103,7 +126,7 @@ class _Rows:
         self.at = np.zeros(len(node), dtype=np.int64)
         placed = np.isin(self.kind, (SPLIT, CUT_BELOW, CUT_ABOVE))
         up = self.kind[placed] == CUT_ABOVE
-        self.at[placed] = _places(chain, self.axis[placed], tree.at[order][placed], up)
+        self.at[placed] = _places(case.chain, self.axis[placed], tree.at[order][placed], up)
 
     def visit(self, batch: _Open) -> tuple[dict[str, np.ndarray], _Open]:
         """What happened to nodes until each was bounded again, split, or done.
@@ -137,7 +160,10 @@ class _Rows:
         owner, row = owner[some], row[some]
         sizes = self.sizes[self.axis[row]] + batch.splits[owner]
         used = np.arange(self.weights.shape[1]) < sizes[:, None]
-        weight = (self.weights[self.child[row]] * WEIGHT_UNIT)[used].astype(np.int64)
+        whole = (self.weights[self.child[row]] * WEIGHT_UNIT).astype(np.int64)
+        whole *= np.where(used, self.factor[self.axis[row]], 0)
+        over = np.frexp(whole.max(axis=1, initial=1) / 2.0**16)[1]
+        weight = (whole >> np.maximum(over, 0)[:, None])[used]
         return {"close_node": owner, "close_clause": self.axis[row], "weight": weight}
 
     def _cuts(self, batch: _Open, owner: np.ndarray, row: np.ndarray) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ WriteCase = Callable[[Any, Case, Writer], None]
 
 
 def _input_split(tree: InputSplitTree, case: Case, writer: Writer) -> None:
-    proof_input_split.write(tree, case.chain, case.clauses.first, writer)
+    proof_input_split.write(tree, case, writer)
 
 
 #: Evidence that is a record of a search, and who writes it.
