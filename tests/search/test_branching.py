@@ -81,7 +81,7 @@ def test_the_trial_prefers_the_neuron_whose_weaker_child_is_best():
 
 def test_the_batch_is_left_alone():
     batch = batch_of(network_of(np.random.default_rng(4), (4, 8, 8, 2)), [[1, 0.5], [-1, 1]])
-    before = [getattr(batch, name).copy() for name in Batch._ARRAYS]
+    before = [getattr(batch, name).copy() for name in Batch.ARRAYS]
     choose(batch, 4)
-    for name, array in zip(Batch._ARRAYS, before, strict=True):
+    for name, array in zip(Batch.ARRAYS, before, strict=True):
         np.testing.assert_array_equal(getattr(batch, name), array)
