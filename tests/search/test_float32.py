@@ -4,10 +4,14 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.float32_runs import order_matters, rounds_away, run
+from verifier.bounds.ball_batch import plan
+from verifier.bounds.float32 import in_float32
+from verifier.core.errors import NetworkError
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Case, LinearConstraint, Property
 from verifier.core.verdict import Proved, Refuted, Unknown
@@ -100,3 +104,22 @@ def test_overflow_is_not_decided(tmp_path):
     assert isinstance(asked(tmp_path, network, at_most(Box((0,), (16,)), 2.0**126)), Proved)
     verdict = asked(tmp_path, network, at_most(Box((0,), (64,)), 2.0**130))
     assert verdict == Unknown("a sum may leave the float32 range")
+
+
+def test_exact_engines_refuse_a_rounded_network():
+    rounded, prop = in_float32(rounds_away()), at_most(Box((1, 1), (1, 1)), 2)
+    with pytest.raises(NetworkError, match="exact arithmetic"):
+        certify(rounded, prop)
+    with pytest.raises(NetworkError, match="exact arithmetic"):
+        plan(rounded)
+
+
+def test_both_verdicts_occur(tmp_path):
+    """Far above the value at a corner nearly all is proved, at it nearly all is refuted."""
+    words = []
+    for seed in range(12):
+        network, box, value = random_case(seed)
+        for bound in (value + 100 * (1 + abs(value)), value - 100 * (1 + abs(value))):
+            words.append(type(asked(tmp_path, network, at_most(box, bound))).__name__)
+    assert words.count("Proved") >= 6
+    assert words.count("Refuted") >= 6

@@ -80,6 +80,8 @@ def plan(network: Network) -> Plan:
     """
     if not network.is_float:
         raise NetworkError("the network has exact weights without a float64 form")
+    if network.is_rounded:
+        raise NetworkError("the interval pass bounds exact arithmetic only")
     if network not in _plans:
         _plans[network] = _prepared(network)
     return _plans[network]

@@ -22,7 +22,8 @@ import scipy.sparse as sp
 from verifier.bounds.float_error import gamma
 from verifier.bounds.interval import interval_bounds, magnitudes
 from verifier.core.errors import NetworkError
-from verifier.core.network import Layer, Network, Rounding
+from verifier.core.network import Layer, Network
+from verifier.core.rounding import Rounding
 
 _UNIT = 2.0**-24
 _SMALLEST = 2.0**-149

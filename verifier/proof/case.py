@@ -161,7 +161,6 @@ class Case:
             np.zeros(1, dtype=np.int64),
             [()],
         )
-        self.network, self.box = network, case.box
         self.workers = ThreadPoolExecutor(_THREADS)
         self.created = 1
         self.stack = [root] if count else []

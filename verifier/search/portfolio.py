@@ -11,6 +11,7 @@ import numpy as np
 
 from verifier.bounds.linear import root_bounds
 from verifier.bounds.threads import single_threaded_blas
+from verifier.core.errors import NetworkError
 from verifier.core.network import Network
 from verifier.core.property import Property
 from verifier.core.verdict import Proved, Refuted, Replay, Unknown, Verdict, Witness
@@ -55,18 +56,14 @@ def certify(
 
     Raises:
         PropertyError: the property does not fit the network.
-        NetworkError: the network has no float64 form.
+        NetworkError: the network has no float64 form, or is meant with its rounding, which
+            ``verifier.search.float32`` is for.
         SolverError: the MILP solver is not installed.
         ValueError: no such engine.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    _require(network, engine, solver)
     deadline = Deadline(timeout)
     single_threaded_blas()
-    if engine == "milp":
-        from verifier.search.milp import check_installed
-
-        check_installed(solver)
     rng = np.random.default_rng(seed)
     evidence: list[Any] = []
     totals: dict[str, float] = {}
@@ -93,6 +90,18 @@ def certify(
     if unknown is not None:
         return Unknown(unknown.reason, totals)
     return Proved(tuple(evidence), totals)
+
+
+def _require(network: Network, engine: str, solver: str) -> None:
+    """The errors of ``certify`` that no case is needed for."""
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    if network.is_rounded:
+        raise NetworkError("these engines decide exact arithmetic; see verifier.search.float32")
+    if engine == "milp":
+        from verifier.search.milp import check_installed
+
+        check_installed(solver)
 
 
 def _decide(

@@ -50,44 +50,28 @@ def first_near(box_low, box_high, high, low, need, kind, start, stop, found):  #
                     top = max(top, max(number(a[j] - c[j]), number(e[j] - b[j])))
                 if top >= wanted:
                     continue
-                if least(box_low, box_high, high, low, k, i, wanted) < wanted:
+                if summed(box_low, box_high, high, low, k, i, wanted) < wanted:
                     found[k] = i
                     break
 
 
 @jit
-def least(box_low, box_high, high, low, k, i, enough):  # type: ignore[no-untyped-def]
-    """s_low of box k and sample i, or a number ≥ enough that is at most s_low."""
+def summed(first, second, high, low, k, i, enough):  # type: ignore[no-untyped-def]
+    """Σ_j max(0, first_j − high_ij, low_ij − second_j), or a number ≥ enough that is at most that.
+
+    With first = low(box) and second = high(box) this is s_low of box k and sample i, with the two
+    exchanged s_high: at a point only one of u⁺_j, u⁻_j is positive if low_ij ≤ high_ij.
+    """
     total = np.int64(0)
     zero = high.dtype.type(0)
     for g in range(high.shape[0]):
-        a, b = box_low[g, k], box_high[g, k]
+        a, b = first[g, k], second[g, k]
         c, e = high[g, i], low[g, i]
         part = np.int64(0)
         for j in range(GROUP):
             part += max(max(a[j] - c[j], e[j] - b[j]), zero)
         total += part
         if total >= enough:
-            break
-    return total
-
-
-@jit
-def most(box_low, box_high, high, low, k, i, limit):  # type: ignore[no-untyped-def]
-    """Σ_j max(0, high(box)_j − high_ij, low_ij − low(box)_j), or a number > limit below it.
-
-    At a point of the box only one of u⁺_j, u⁻_j is positive if low ≤ high, so this is s_high.
-    """
-    total = np.int64(0)
-    zero = high.dtype.type(0)
-    for g in range(high.shape[0]):
-        a, b = box_low[g, k], box_high[g, k]
-        c, e = high[g, i], low[g, i]
-        part = np.int64(0)
-        for j in range(GROUP):
-            part += max(max(b[j] - c[j], e[j] - a[j]), zero)
-        total += part
-        if total > limit:
             break
     return total
 
@@ -104,20 +88,13 @@ def first_hit(box_low, box_high, high, low, limit, kind, hint, start, stop, foun
     """
     for k in range(start, stop):
         found[k] = -1
-        i = hint[k]
-        if i >= 0:
-            most_allowed = limit[k, kind[i]]
-            if (
-                most_allowed >= 0
-                and most(box_low, box_high, high, low, k, i, most_allowed) <= most_allowed
-            ):
-                found[k] = i
+        for turn in range(-1, high.shape[1]):
+            i = hint[k] if turn < 0 else turn
+            if i < 0:
                 continue
-        for i in range(high.shape[1]):
-            most_allowed = limit[k, kind[i]]
-            if (
-                most_allowed >= 0
-                and most(box_low, box_high, high, low, k, i, most_allowed) <= most_allowed
-            ):
+            allowed = limit[k, kind[i]]
+            if allowed < 0:
+                continue
+            if summed(box_high, box_low, high, low, k, i, allowed + 1) <= allowed:
                 found[k] = i
                 break
