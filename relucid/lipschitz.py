@@ -12,8 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relucid.numbers import rational
+from relucid.options import (
+    OUTPUT,
+    POINTS,
+    SEARCH,
+    Clip,
+    Eps,
+    Json,
+    ModelName,
+    NoClip,
+    OptionalSetName,
+    Seed,
+    choose_samples,
+    require_seconds,
+)
 
 if TYPE_CHECKING:
+    from relucid.certification import Samples
     from verifier.core.network import Network
     from verifier.core.property import Box
     from verifier.search.lipschitz_evidence import Lipschitz
@@ -23,30 +38,16 @@ _FUNCTION = "Of what"
 
 
 def lipschitz(
-    model: Annotated[str, typer.Argument(help="An ONNX file, or a bundled model's name.")],
+    model: ModelName,
     box: Annotated[
         tuple[str, str] | None,
         typer.Option(help="Every input in [LOW, HIGH].", rich_help_panel=_DOMAIN),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="The ball around a point of this set.", rich_help_panel=_DOMAIN),
-    ] = None,
-    index: Annotated[int, typer.Option(min=0, help="Which point.", rich_help_panel=_DOMAIN)] = 0,
-    eps: Annotated[
-        str | None,
-        typer.Option(help="ℓ∞ radius, as 0.03 or 8/255, meant exactly.", rich_help_panel=_DOMAIN),
-    ] = None,
-    clip: Annotated[
-        tuple[str, str] | None,
-        typer.Option(
-            help="Cut the ball (0 1 by default for pictures with values in [0, 1], else none).",
-            rich_help_panel=_DOMAIN,
-        ),
-    ] = None,
-    no_clip: Annotated[
-        bool, typer.Option("--no-clip", help="Do not cut the ball.", rich_help_panel=_DOMAIN)
-    ] = False,
+    data: OptionalSetName = None,
+    index: Annotated[int, typer.Option(min=0, help="Which point.", rich_help_panel=POINTS)] = 0,
+    eps: Eps = None,
+    clip: Clip = None,
+    no_clip: NoClip = False,
     property_file: Annotated[
         Path | None,
         typer.Option(
@@ -60,14 +61,24 @@ def lipschitz(
         tuple[int, int] | None,
         typer.Option(help="Output I minus output J.", rich_help_panel=_FUNCTION),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds of searching.")] = 60.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the points that are tried.")] = 0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds of searching.", rich_help_panel=SEARCH)
+    ] = 60.0,
+    seed: Seed = 0,
     check: Annotated[
-        bool, typer.Option("--check", help="Check the evidence again, by independent code.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Check the evidence again, by independent code.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_output: Json = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write the answer with all its evidence to a .json file.")
+        Path | None,
+        typer.Option(
+            help="Write the answer with all its evidence to a .json file.", rich_help_panel=OUTPUT
+        ),
     ] = None,
 ) -> None:
     """Find the ℓ∞ Lipschitz constant of a network, exactly or between two proved bounds.
@@ -77,8 +88,10 @@ def lipschitz(
     _check_options(box, data, index, eps, clip, no_clip, property_file)
     if output is not None and margin is not None:
         raise typer.BadParameter("--output and --margin exclude each other")
-    if not timeout > 0:
-        raise typer.BadParameter(f"--timeout must be a positive number of seconds, got {timeout}")
+    require_seconds(timeout)
+    samples = None
+    if data is not None and eps is not None:
+        samples = _samples(data, index, eps, clip, no_clip)
     # Loading the search takes half a second, which --help and a wrong option need not wait for.
     from relucid.lipschitz_report import Answer, evidence, lines, record
     from relucid.runs import open_model
@@ -90,8 +103,8 @@ def lipschitz(
     domain: Box | None = None
     if box is not None:
         domain = _cube(box, network.n_inputs)
-    elif data is not None and eps is not None:
-        domain = _ball(network, data, index, eps, clip, not no_clip)
+    elif samples is not None:
+        domain = _ball(network, samples)
     elif property_file is not None:
         domain = _property_box(property_file, network)
     started = time.monotonic()
@@ -128,8 +141,6 @@ def _check_options(
         raise typer.BadParameter("--data and --eps belong together")
     if data is None and (index or clip is not None or no_clip):
         raise typer.BadParameter("--index, --clip and --no-clip go with --data")
-    if no_clip and clip is not None:
-        raise typer.BadParameter("--clip and --no-clip exclude each other")
 
 
 def _check_target(out: Path | None) -> None:
@@ -174,34 +185,31 @@ def _cube(faces: tuple[str, str], n: int) -> Box:
     return Box((low,) * n, (high,) * n)
 
 
-def _ball(
-    network: Network,
-    name: str,
-    index: int,
-    eps: str,
-    clip: tuple[str, str] | None,
-    default_clip: bool,
-) -> Box:
-    """The ball around one point; its middle is what a float32 model is fed."""
-    from constructions.dataset import load_dataset
-    from relucid.certification import Samples
-    from verifier.core.errors import DataError
-    from verifier.core.property import Box
-
+def _samples(
+    data: str, index: int, eps: str, clip: tuple[str, str] | None, no_clip: bool
+) -> Samples:
+    """The one ball that the options name."""
     radius = rational(eps, "--eps")
     if radius <= 0:
         raise typer.BadParameter(f"--eps must be positive, got {eps}")
-    points = load_dataset(name)
+    return choose_samples(data, radius, clip, no_clip, index=index)
+
+
+def _ball(network: Network, samples: Samples) -> Box:
+    """The ball around one point; its middle is what a float32 model is fed."""
+    from constructions.dataset import load_dataset
+    from verifier.core.errors import DataError
+    from verifier.core.property import Box
+
+    points = load_dataset(samples.data)
     if points.dimension != network.n_inputs:
         raise DataError(
             f"{points.name}: points have {points.dimension} coordinates, but the model takes "
             f"{network.n_inputs} inputs"
         )
-    cut = None if clip is None else (rational(clip[0], "--clip"), rational(clip[1], "--clip"))
-    samples = Samples(name, radius, cut, default_clip, False, index, 0, None)
     (i,) = samples.indices(points)
     center = [Fraction(float(v)) for v in points.float32(i)]
-    return Box.ball(center, radius, samples.ball(points).clip)
+    return Box.ball(center, samples.eps, samples.ball(points).clip)
 
 
 def _property_box(path: Path, network: Network) -> Box:

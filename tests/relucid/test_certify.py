@@ -446,6 +446,9 @@ def test_a_truncated_idx_folder_is_refused(capsys, tmp_path, model):
         (["--data", "digits", "--eps", "0.1", "--timeout", "nan"], ["--timeout must be"]),
         (["--property", "p", "--eps", "0.1"], ["--eps goes with --data"]),
         (["--property", "p", "--index", "1"], ["--index goes with --data"]),
+        (["--property", "p", "--start", "1"], ["--start goes with --data"]),
+        (["--property", "p", "--no-clip"], ["--no-clip goes with --data"]),
+        (["--property", "p", "--center", "exact"], ["--center goes with --data"]),
     ],
 )
 def test_bad_questions_are_refused(capsys, arguments, words):

@@ -107,6 +107,7 @@ def test_the_time_limit_leaves_two_bounds(capsys, tmp_path):
         (["--box", "0", "nan"], ["--box", "nan"]),
         (["--data", "d.csv", "--eps", "0"], ["positive"]),
         (["--data", "d.csv", "--eps", "1", "--clip", "0", "1", "--no-clip"], ["exclude"]),
+        (["--data", "d.csv", "--eps", "1", "--clip", "1", "0"], ["LOW <= HIGH, got 1 0"]),
         (["--output", "2"], ["no output 2", "0..1"]),
         (["--margin", "0", "0"], ["different"]),
         (["--margin", "0", "-1"], ["no output -1"]),
