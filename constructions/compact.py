@@ -36,7 +36,7 @@ from constructions.radius import require_radius
 from constructions.safe_rounding import BITS, ceil_log2, unit
 from constructions.separation import Separation, positive_separation
 from verifier.core.errors import DataError
-from verifier.core.network import Network
+from verifier.core.network import Layer, Network
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,21 +183,7 @@ def compact(
         progress=progress,
     )
     boxes, m, n_first = found.boxes, len(found.labels), found.n_first
-    slope = -math.ldexp(1.0, ceil_log2(1 / found.gap))
-    hits = Rows(
-        np.diff(boxes.start),
-        found.column,
-        np.full(boxes.faces, slope),
-        np.ones(len(boxes)),
-    )
-    by_class = [np.flatnonzero(boxes.label == label) for label in range(1, m + 1)]
-    layers = (
-        layer([found.first], data.dimension),
-        layer([hits], n_first),
-        layer([sums(members[None], -1.0, 1.0) for members in by_class], len(boxes)),
-        layer([neuron([(k, -(k + 1.0)) for k in range(m)], m * (m + 1) / 2)], m, relu=False),
-    )
-    network = Network(layers, data.shape, "compact")
+    network = Network(_layers(found, data.dimension), data.shape, "compact")
     sizes = network_claims(
         "compact",
         network,
@@ -214,6 +200,25 @@ def compact(
         found.closest,
         found.labels,
         dense_size(network),
+    )
+
+
+def _layers(found: Cover, d: int) -> tuple[Layer, ...]:
+    """The distinct excesses; t for each box; g for each class; the output."""
+    boxes, m, n_first = found.boxes, len(found.labels), found.n_first
+    slope = -math.ldexp(1.0, ceil_log2(1 / found.gap))
+    hits = Rows(
+        np.diff(boxes.start),
+        found.column,
+        np.full(boxes.faces, slope),
+        np.ones(len(boxes)),
+    )
+    by_class = [np.flatnonzero(boxes.label == label) for label in range(1, m + 1)]
+    return (
+        layer([found.first], d),
+        layer([hits], n_first),
+        layer([sums(members[None], -1.0, 1.0) for members in by_class], len(boxes)),
+        layer([neuron([(k, -(k + 1.0)) for k in range(m)], m * (m + 1) / 2)], m, relu=False),
     )
 
 

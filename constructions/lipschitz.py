@@ -158,16 +158,7 @@ def lipschitz(data: DataSet, *, bits: int = SINGLE, memory: int = MEMORY) -> Con
     if not math.isfinite(slope):
         raise DataError(f"{data.name}: 2/λ = {2 / closest.lam} lies beyond the floats' range")
     distances = _Distances(faces, d)
-    layers, n_in = [], None
-    best: list[Term] = []  # w, the largest of 0 and all 2 − c D_i so far
-    for i in positive:
-        found, distance, w = distances.layers(int(i), [neuron(best)], n_in)
-        climb = neuron([*_times(distance, -slope), (w, -1.0)], 2.0)
-        p = singles(np.arange(d), 1.0)
-        layers += [*found, layer([p, neuron([(w, 1.0)]), climb], found[-1].n_out)]
-        n_in, best = d + 2, [(d, 1.0), (d + 1, 1.0)]
-    layers.append(layer([neuron(best, -1.0)], d + 2, relu=False))
-    network = Network(tuple(layers), data.shape, "lipschitz")
+    network = Network(_climbing(distances, positive, slope), data.shape, "lipschitz")
     depth = len(positive) * (distances.levels + 2) + 1
     c = Fraction(slope)
     claims = Claims(
@@ -192,6 +183,21 @@ def lipschitz(data: DataSet, *, bits: int = SINGLE, memory: int = MEMORY) -> Con
         lipschitz=c,
         open_radius=True,
     )
+
+
+def _climbing(distances: _Distances, positive: np.ndarray, slope: float) -> tuple[Layer, ...]:
+    """max(−1, max over the given samples of 1 − c D_i), sample by sample."""
+    d = distances.d
+    layers: list[Layer] = []
+    n_in: int | None = None
+    best: list[Term] = []  # w, the largest of 0 and all 2 − c D_i so far
+    for i in positive:
+        found, distance, w = distances.layers(int(i), [neuron(best)], n_in)
+        climb = neuron([*_times(distance, -slope), (w, -1.0)], 2.0)
+        p = singles(np.arange(d), 1.0)
+        layers += [*found, layer([p, neuron([(w, 1.0)]), climb], found[-1].n_out)]
+        n_in, best = d + 2, [(d, 1.0), (d + 1, 1.0)]
+    return (*layers, layer([neuron(best, -1.0)], d + 2, relu=False))
 
 
 def _checked(bits: int) -> int:
@@ -223,29 +229,7 @@ def lipschitz_multiclass(
     closest = positive_separation(data)
     faces = sample_faces(data, closest.lam, bits=_checked(bits))
     distances = _Distances(faces, d)
-    # The largest class comes last, so that the width does not depend on the order of the classes.
-    order = sorted(range(1, m + 1), key=lambda label: int((ranks == label).sum()))
-    layers: list[Layer] = []
-    n_in: int | None = None
-    nearest: list[list[Term]] = []  # the distance to each class so far
-    for label in order:
-        for k, i in enumerate(np.flatnonzero(ranks == label)):
-            found, distance, start = distances.layers(
-                int(i), [neuron(terms) for terms in nearest], n_in
-            )
-            kept = singles(start + np.arange(len(nearest)), 1.0)
-            if k:  # min(M, D) = M − relu(M − D)
-                last = neuron([(start + len(nearest) - 1, 1.0), *_times(distance, -1.0)])
-            else:
-                last = neuron(distance)
-            layers += [*found, layer([singles(np.arange(d), 1.0), kept, last], found[-1].n_out)]
-            n_in = layers[-1].n_out
-            nearest = [[(d + c, 1.0)] for c in range(len(nearest) + (not k))]
-            if k:
-                nearest[-1].append((n_in - 1, -1.0))
-    outputs = [neuron(_times(nearest[order.index(label)], -1.0)) for label in range(1, m + 1)]
-    layers.append(layer(outputs, n_in or d, relu=False))
-    network = Network(tuple(layers), data.shape, "lipschitz-multiclass")
+    network = Network(_nearest(distances, ranks, m), data.shape, "lipschitz-multiclass")
     largest = int(np.bincount(ranks).max())
     sizes = network_claims(
         "lipschitz-multiclass",
@@ -265,6 +249,33 @@ def lipschitz_multiclass(
         lipschitz=Fraction(1),
         open_radius=True,
     )
+
+
+def _nearest(distances: _Distances, ranks: np.ndarray, m: int) -> tuple[Layer, ...]:
+    """Minus the distance to each of the classes 1..m, sample by sample."""
+    # The largest class comes last, so that the width does not depend on the order of the classes.
+    order = sorted(range(1, m + 1), key=lambda label: int((ranks == label).sum()))
+    d = distances.d
+    layers: list[Layer] = []
+    n_in: int | None = None
+    nearest: list[list[Term]] = []  # the distance to each class so far
+    for label in order:
+        for k, i in enumerate(np.flatnonzero(ranks == label)):
+            found, distance, start = distances.layers(
+                int(i), [neuron(terms) for terms in nearest], n_in
+            )
+            kept = singles(start + np.arange(len(nearest)), 1.0)
+            if k:  # min(M, D) = M − relu(M − D)
+                last = neuron([(start + len(nearest) - 1, 1.0), *_times(distance, -1.0)])
+            else:
+                last = neuron(distance)
+            layers += [*found, layer([singles(np.arange(d), 1.0), kept, last], found[-1].n_out)]
+            n_in = layers[-1].n_out
+            nearest = [[(d + c, 1.0)] for c in range(len(nearest) + (not k))]
+            if k:
+                nearest[-1].append((n_in - 1, -1.0))
+    outputs = [neuron(_times(nearest[order.index(label)], -1.0)) for label in range(1, m + 1)]
+    return (*layers, layer(outputs, n_in or d, relu=False))
 
 
 def _teaching_sets() -> tuple[DataSet, DataSet]:

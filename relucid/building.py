@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import scipy.sparse as sp
+from typing import Any, TypeVar
 
 from constructions.bias_boxes import bias
-from constructions.claims import Claim, Claims, network_claims
+from constructions.claims import Claims
 from constructions.compact import compact
-from constructions.construction import Construction, dense_size
+from constructions.construction import Construction
 from constructions.dataset import DataSet, load_dataset
 from constructions.depth_two_network import depth_two
 from constructions.exact_evaluation import largest_bits
@@ -32,13 +30,12 @@ from relucid.numbers import approximate
 from relucid.pictures import text_grid
 from relucid.progress import Reporter
 from relucid.proving import BallProof, is_cheap, prove
-from verifier.core.decision import Decision
+from relucid.written import Written, read_back, write
 from verifier.core.errors import DataError, ExportError
-from verifier.core.network import Network
-from verifier.io.gemm_chain import read_gemm_chain
-from verifier.io.onnx_export import export_onnx
 
-DEFAULT_RATIO = Fraction(99, 100)
+_DEFAULT_RATIO = Fraction(99, 100)
+
+Built = TypeVar("Built")
 
 _AT_ONE_RADIUS = {
     "optimal-robust": running_maximum,
@@ -97,6 +94,21 @@ class Request:
         data = load_dataset(self.data)
         return data if self.limit is None else data.subset(slice(0, self.limit))
 
+    @property
+    def share(self) -> Fraction:
+        """The ratio, or its default."""
+        return _DEFAULT_RATIO if self.ratio is None else self.ratio
+
+    def radius_of(self, data: DataSet) -> Fraction:
+        """The radius itself, or the share of λ/2.
+
+        Raises:
+            DataError: λ = 0.
+        """
+        if self.radius is not None:
+            return self.radius
+        return self.share * positive_separation(data).lam / 2
+
     def build(self, data: DataSet) -> Construction:
         """The network with its claims.
 
@@ -109,19 +121,16 @@ class Request:
             return dyadic(data).built
         if self.construction == "memorize-sqrt":
             return vardi(data).built
-        share = DEFAULT_RATIO if self.ratio is None else self.ratio
         if self.construction == "depth-two":
             with Reporter(1) as reporter:
                 reporter.begin(data.name)
                 return depth_two(
                     data,
                     self.radius,
-                    share=share,
+                    share=self.share,
                     progress=lambda done: reporter.update("splits", done),
                 )
-        radius = self.radius
-        if radius is None:
-            radius = share * positive_separation(data).lam / 2
+        radius = self.radius_of(data)
         if self.construction in _OF_BOXES:
             with Reporter(1) as reporter:
                 reporter.begin(data.name)
@@ -141,6 +150,28 @@ class Request:
         return blocks(data, radius, ((self.width - 2) // d - 1) // 2)
 
 
+def begin(request: Request, build: Callable[[DataSet], Built]) -> tuple[DataSet, Built]:
+    """Look at the place to write to, read the points, and build.
+
+    Args:
+        request: what is asked.
+        build: makes the network with its claims from the points.
+
+    Raises:
+        DataError: the data allow no such network; a radius that is too large is shown on stderr by
+            the point that lies in two balls.
+        ExportError: there is no place to write to.
+    """
+    request.check_target()
+    data = request.read()
+    note_compilation()
+    try:
+        return data, build(data)
+    except RadiusError as problem:
+        print("\n".join(_midpoint_lines(data, problem)), file=sys.stderr, end="")
+        raise
+
+
 def run(request: Request, as_json: bool) -> None:
     """Build, write, read back, check, and print.
 
@@ -149,14 +180,7 @@ def run(request: Request, as_json: bool) -> None:
         ExportError: it cannot be written.
     """
     started = time.monotonic()
-    request.check_target()
-    data = request.read()
-    note_compilation()
-    try:
-        built = request.build(data)
-    except RadiusError as problem:
-        print("\n".join(midpoint_lines(data, problem)), file=sys.stderr, end="")
-        raise
+    data, built = begin(request, request.build)
     file, claims = Written(), built.claims
     if request.out is not None:
         file = write(built, request.out, built.decision(data))
@@ -200,105 +224,13 @@ def _proof(request: Request, built: Construction, data: DataSet) -> BallProof | 
     return proof
 
 
-def midpoint_lines(data: DataSet, problem: RadiusError) -> list[str]:
+def _midpoint_lines(data: DataSet, problem: RadiusError) -> list[str]:
     """The point that lies in both balls, as a picture between the two samples if they are some."""
     i, j = problem.pair
     first, second = data.sample(i), data.sample(j)
     left = text_grid(first, problem.midpoint, data.shape, (f"point {i}", "midpoint", "change"))
     right = text_grid(second, problem.midpoint, data.shape, (f"point {j}", "midpoint", "change"))
     return [*left, "", *right, ""] if left else []
-
-
-@dataclass(frozen=True)
-class Written:
-    """What became of the file.
-
-    Args:
-        path: where it is, or None.
-        kind: float32 or float64, or None.
-        refusal: why no file holds the network's numbers, if that is so.
-    """
-
-    path: Path | None = None
-    kind: str | None = None
-    refusal: ExportError | None = None
-
-    @property
-    def size(self) -> int | None:
-        """Bytes of the file."""
-        return None if self.path is None else self.path.stat().st_size
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return f"{self.path}, {self.kind}, {self.size} bytes"
-        return (
-            "none, --out names one"
-            if self.refusal is None
-            else "none: float64 does not hold its numbers"
-        )
-
-
-def write(built: Construction, path: Path, decision: Decision | None = None) -> Written:
-    """Write the network, if an ONNX file holds its numbers.
-
-    Exact numbers that no float holds are no reason to keep the rest of the answer back.
-
-    Raises:
-        ExportError: it is too large, or cannot be written.
-    """
-    try:
-        return Written(path, export_onnx(built.network, path, decision=decision))
-    except ExportError as problem:
-        if built.network.is_float:
-            raise
-        return Written(refusal=problem)
-
-
-def read_back(network: Network, path: Path) -> Claims:
-    """The same sizes, and the same numbers, in the file.
-
-    Args:
-        network: what was written.
-        path: where.
-
-    Raises:
-        ModelError: the file cannot be read.
-    """
-    read = read_gemm_chain(path)
-    sizes = network_claims(
-        network.name,
-        read,
-        "read back from the file",
-        width=network.width,
-        depth=network.depth,
-        nonzeros=network.nonzeros,
-    )
-    dense = Claim.equal(
-        "dense parameters", dense_size(network), dense_size(read), "read back from the file"
-    )
-    same = Claim.true("same numbers", _same(network, read), "every weight, read back from the file")
-    return sizes + Claims(network.name, (dense, same))
-
-
-def _same(first: Network, second: Network) -> bool:
-    """Whether all weights, biases and ReLUs are equal."""
-    if first.depth != second.depth:
-        return False
-    return all(
-        a.weight.shape == b.weight.shape
-        and np.array_equal(a.relu, b.relu)
-        and np.array_equal(a.bias, b.bias)
-        and _equal(a.weight, b.weight)
-        for a, b in zip(first.layers, second.layers, strict=True)
-    )
-
-
-def _equal(first: Any, second: Any) -> bool:
-    """Whether two matrices are equal, without making a large one dense."""
-    if sp.issparse(first) and sp.issparse(second):
-        return (first != second).nnz == 0
-    dense = [m.toarray() if sp.issparse(m) else m for m in (first, second)]
-    return np.array_equal(*dense)
 
 
 def summary(request: Request, data: DataSet, built: Construction, file: Written) -> list[str]:

@@ -11,11 +11,8 @@ import numpy as np
 
 from constructions.claims import Claim, Claims
 from constructions.dataset import DataSet
-from constructions.radius import RadiusError
 from constructions.robust_scan import ScanConstruction, running_maximum_scan
-from constructions.separation import positive_separation
-from relucid.building import DEFAULT_RATIO, Request, midpoint_lines
-from relucid.compilation import note_compilation
+from relucid.building import Request, begin
 from relucid.numbers import approximate
 from relucid.progress import Reporter
 from verifier.core.decision import Decision, Rule
@@ -36,18 +33,9 @@ def run(request: Request, as_json: bool) -> None:
         ExportError: it cannot be written.
     """
     started = time.monotonic()
-    request.check_target()
-    data = request.read()
-    note_compilation()
-    radius = request.radius
-    if radius is None:
-        share = DEFAULT_RATIO if request.ratio is None else request.ratio
-        radius = share * positive_separation(data).lam / 2
-    try:
-        built = running_maximum_scan(data, radius)
-    except RadiusError as problem:
-        print("\n".join(midpoint_lines(data, problem)), file=sys.stderr, end="")
-        raise
+    data, built = begin(
+        request, lambda points: running_maximum_scan(points, request.radius_of(points))
+    )
     network, claims, kind = built.network, built.claims, None
     if request.out is not None:
         names = tuple(data.label_name(label) for label in built.labels)

@@ -8,7 +8,7 @@ import pytest
 from command_line import assert_refused, relucid
 
 from relucid import proving
-from relucid.building import read_back
+from relucid.written import read_back
 from verifier.core.network import Layer, Network
 from verifier.io.onnx import load_model
 
