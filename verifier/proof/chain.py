@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,13 @@ from verifier.proof.integers import (
     half_bits,
     halves,
     product,
+    times,
 )
+from verifier.proof.quantised import Quantised, fits, quantised
 
 Interval = tuple[np.ndarray, np.ndarray]
+#: Bits of an interval bound that are kept until its two summands are added up.
+_GUARD = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Chain:
     Args:
         layers: in integers.
         scale: inputs are x = corner + t 2^-scale with integers t ≥ 0.
-        corner: (d,) exact lower ends of the box, rounded down to the scale.
+        origin: (d,) the corner times 2^scale: lower ends of the box, rounded down.
         box: lower and upper t, rounded outwards.
         bounds: interval bounds of every layer's pre-activations, times 2^-(the layer's scale).
         bits: coefficients in backward passes are at most 2^bits in size.
@@ -43,10 +47,44 @@ class Chain:
 
     layers: tuple[Affine, ...]
     scale: int
-    corner: tuple[Fraction, ...]
+    origin: tuple[int, ...]
     box: Interval
     bounds: tuple[Interval, ...]
     bits: int
+
+    @cached_property
+    def corner(self) -> tuple[Fraction, ...]:
+        """(d,) exact lower ends of the box, rounded down to the scale."""
+        unit = Fraction(1) / Fraction(2) ** self.scale
+        return tuple(v * unit for v in self.origin)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What a layer reads: numbers (origin + a) 2^-scale with a between two ends.
+
+    Args:
+        low, high: (n,) int64.
+        scale: see there.
+        origin: n integers, or nothing where all are 0.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    scale: int
+    origin: tuple[int, ...] = ()
+
+    def ends(self) -> tuple[list[int], list[int]]:
+        """The least and the greatest numbers, times 2^scale."""
+        low, high = self.low.tolist(), self.high.tolist()
+        if not self.origin:
+            return low, high
+        low, high = ([a + b for a, b in zip(self.origin, e, strict=True)] for e in (low, high))
+        return low, high
+
+
+#: Integers times 2^-shift.
+_Scaled = tuple[Any, int]
 
 
 def chain(
@@ -55,6 +93,7 @@ def chain(
     last: tuple[np.ndarray, Sequence[Fraction]] | None = None,
     *,
     float32: bool = False,
+    known: tuple[Chain, Sequence[Interval]] | None = None,
 ) -> Chain:
     """A network's layers on a box.
 
@@ -64,242 +103,184 @@ def chain(
         last: weight (integers below 2^53 as float64) and exact bias of one more affine layer.
         float32: whether a pre-activation is anything that a float32 sum of its terms can give, in
             any order; the last layer stays exact.
+        known: the same chain as it was, and bounds of its hidden layers that hold on the whole box
+            and are at least as good; what depends on ranges is computed from them.
 
     Raises:
         TooWideError: a layer with more than ``WIDEST`` inputs or neurons, numbers beyond 2^±900,
             or weights that are no floats.
     """
-    if not all(layer.is_float for layer in layers):
-        raise TooWideError("a layer has weights that float64 cannot hold")
     widest = max(len(box.lower), *(layer.n_out for layer in layers), len(last[0]) if last else 0)
     if widest > WIDEST:
         raise TooWideError(f"a layer has {widest} neurons; the checker's integers allow {WIDEST}")
     bits = 2 * half_bits(widest)
-    reach = max((b - a for a, b in zip(box.lower, box.upper, strict=True)), default=Fraction(0))
-    size = max(map(abs, (*box.lower, *box.upper)), default=Fraction(0))
-    scale = _scale(reach if reach else max(size, Fraction(1)), INPUT)
-    unit = Fraction(2) ** scale
-    corner = tuple(Fraction(math.floor(v * unit)) / unit for v in box.lower)
-    high = np.array(
-        [math.ceil((v - c) * unit) for v, c in zip(box.upper, corner, strict=True)], dtype=np.int64
-    )
-    ends: Interval = (np.zeros(len(high), dtype=np.int64), high)
-    a, a_scale, moved = ends, scale, corner
+    scale = _box_scale(box)
+    origin = tuple(_floor(v, scale) for v in box.lower)
+    high = [-_floor(-v, scale) - c for v, c in zip(box.upper, origin, strict=True)]
+    ends: Interval = (np.zeros(len(high), dtype=np.int64), np.array(high, dtype=np.int64))
+    read = _Read(*ends, scale, origin if any(origin) else ())
     out: list[Affine] = []
     bounds: list[Interval] = []
-    parts = [(layer.weight, _exact(layer.bias), np.asarray(layer.relu)) for layer in layers]
-    if last is not None:
-        parts.append((last[0], list(last[1]), np.zeros(len(last[0]), dtype=bool)))
-    for k, (weight, bias, relu) in enumerate(parts):
-        error = [Fraction(0)] * len(bias)
-        if float32 and k < len(layers):
-            error = _float32_error(weight, bias, _largest(a, a_scale, moved))
-        affine, (low, up) = _affine(weight, bias, error, relu, a, a_scale, bits, moved)
+    for k in range(len(layers) + (last is not None)):
+        whole = quantised(layers[k]) if k < len(layers) else _rows(*last)  # type: ignore[misc]
+        rounded = float32 and k < len(layers)
+        if known is not None and k == 0:  # its range is the box
+            affine = known[0].layers[0]
+        elif whole.exact and not read.origin and not rounded:
+            affine = whole.affine
+        else:
+            error = _float32_error(layers[k], whole, read, bits) if rounded else (0, 0)
+            affine = whole.with_bias(*_bias(whole, read, error, bits // 2))
+        affine, (low, up) = _bounded(affine, whole, read, bits)
+        if known is not None and k < len(known[1]):
+            low, up = _better((low, up), known[1][k], affine.scale - known[0].layers[k].scale)
         out.append(affine)
         bounds.append((low, up))
-        a = (np.where(relu, np.maximum(low, 0), low), np.where(relu, np.maximum(up, 0), up))
-        a_scale, moved = affine.scale, ()
-    return Chain(tuple(out), scale, corner, ends, tuple(bounds), bits)
+        relu = affine.relu
+        read = _Read(
+            np.where(relu, np.maximum(low, 0), low), np.where(relu, np.maximum(up, 0), up),
+            affine.scale,
+        )  # fmt: skip
+    return Chain(tuple(out), scale, origin, ends, tuple(bounds), bits)
 
 
-def _scale(size: Fraction, bits: int) -> int:
-    """A B with size 2^B < 2^bits, at most two too small (size > 0)."""
+def _box_scale(box: Box) -> int:
+    """The scale of t: 60 bits for the longest side, or for the coordinates of a single point."""
+    size = max((b - a for a, b in zip(box.lower, box.upper, strict=True)), default=Fraction(0))
+    if not size:
+        size = max(map(abs, (*box.lower, *box.upper, Fraction(1))))
     if not Fraction(2) ** -900 < size < Fraction(2) ** 900:
         raise TooWideError("numbers beyond 2^±900")
-    return bits - 1 - (size.numerator.bit_length() - size.denominator.bit_length() + 1)
+    return INPUT - 2 - size.numerator.bit_length() + size.denominator.bit_length()
 
 
-def _exact(values: np.ndarray) -> list[Fraction]:
-    return [Fraction(float(v)) for v in values]
+def _floor(value: Fraction, scale: int) -> int:
+    """⌊value 2^scale⌋."""
+    return (value.numerator << max(scale, 0)) // (value.denominator << max(-scale, 0))
 
 
-def _affine(
-    weight: Any,
-    bias: list[Fraction],
-    error: list[Fraction],
-    relu: np.ndarray,
-    a: Interval,
-    a_scale: int,
-    bits: int,
-    corner: Sequence[Fraction],
-) -> tuple[Affine, Interval]:
-    """One layer in integers and interval bounds of its pre-activations.
+def _rows(weight: np.ndarray, bias: Sequence[Fraction]) -> Quantised:
+    """Constraints as a layer without a ReLU; biases that are not dyadic keep 64 bits."""
+    shift = 64 + max((b.denominator.bit_length() for b in bias), default=0)
+    low, high = np.empty(len(bias), dtype=object), np.empty(len(bias), dtype=object)
+    low[:], high[:] = [_floor(b, shift) for b in bias], [-_floor(-b, shift) for b in bias]
+    return Quantised.of(weight, (low, high), shift, np.zeros(len(bias), dtype=bool))
 
-    Args:
-        weight, bias, relu: of the layer.
-        error: how far each pre-activation may be from W a + b.
-        a: bounds of what it reads, times 2^-a_scale.
-        corner: what is added to what it reads (the box's corner, or nothing).
-    """
-    limbs, exponent, exact = _limbs(weight)
-    parts, half = _signed(limbs), bits // 2
+
+def _bounded(affine: Affine, whole: Quantised, read: _Read, bits: int) -> tuple[Affine, Interval]:
+    """A layer with the scale of its bounds, and these."""
+    bottom, top, power = _product(whole, read.low, read.high, read.scale, bits)
+    size = max(abs(int(bottom.min(initial=0))), abs(int(top.max(initial=0))))
+    largest = max(abs(int(affine.bias_low.min(initial=0))), int(affine.bias_high.max(initial=0)))
+    # Both summands are below 2^(STORED - 2), in units of 2^-_GUARD below 2^60.
+    scale = STORED - 2 - max(fits(size, power), fits(largest, -affine.bias_scale))
+    up, bias_up = scale + power + _GUARD, scale - affine.bias_scale + _GUARD
+    low = _moved_by(bottom, up) + _moved_by(affine.bias_low, bias_up) >> _GUARD
+    high = -(_moved_by(-top, up) + _moved_by(-affine.bias_high, bias_up) >> _GUARD)
+    return replace(affine, scale=scale), (low, high)
+
+
+def _moved_by(values: np.ndarray, shift: int) -> np.ndarray:
+    """⌊values 2^shift⌋ of int64, where that fits."""
+    return values << min(shift, 62) if shift > 0 else values >> min(-shift, 63)
+
+
+def _better(new: Interval, old: Interval, shift: int) -> Interval:
+    """The better ends of two intervals, the old ones in units that are 2^shift times larger."""
+    # What is cut off here is no better than the new ends, which are below 2^STORED.
+    most = 1 << max(STORED - shift, 0) if shift > 0 else 1 << STORED
+    low, high = (np.clip(end, -most, most) for end in old)
+    return (
+        np.maximum(new[0], _moved_by(low, shift)),
+        np.minimum(new[1], -_moved_by(-high, shift)),
+    )
+
+
+def _product(
+    whole: Quantised, low: np.ndarray, high: np.ndarray, scale: int, bits: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The range of W a over a in [low, high] 2^-scale: two ends and k, in units of 2^k."""
+    half = bits // 2
     # The range of a in as many bits as a product takes, rounded outwards.
-    drop = max(0, int(np.abs(a).max(initial=0)).bit_length() - bits)
-    inner = (a[0] >> drop, -((-a[1]) >> drop))
-    bottom = _product(inner[0], parts[0], half) + _product(inner[1], parts[1], half)
-    top = -(_product(-inner[1], parts[0], half) + _product(-inner[0], parts[1], half))
-    factor = Fraction(2) ** (half - exponent - a_scale + drop)
-    if corner:
-        bias = [b + m for b, m in zip(bias, _moved(weight, corner), strict=True)]
-    lost = (Fraction(0), Fraction(0)) if exact else _lost(a, a_scale, exponent)
-    below = [b + lost[0] - e for b, e in zip(bias, error, strict=True)]
-    above = [b + lost[1] + e for b, e in zip(bias, error, strict=True)]
-    largest = max([*map(abs, below), *map(abs, above), Fraction(1, 2**600)])
-    bias_scale = _scale(2 * largest, INPUT)
-    power = Fraction(2) ** bias_scale
-    bias_low = np.array([math.floor(b * power) for b in below], dtype=np.int64)
-    bias_high = np.array([math.ceil(b * power) for b in above], dtype=np.int64)
-    size = max(abs(int(bottom.min(initial=0))), abs(int(top.max(initial=0)))) * factor
-    scale = _scale(4 * max(size, largest), STORED)
-    step, bias_step = factor * Fraction(2) ** scale, Fraction(2) ** (scale - bias_scale)
-    low_z = [
-        math.floor(int(v) * step + int(b) * bias_step)
-        for v, b in zip(bottom, bias_low, strict=True)
-    ]
-    high_z = [
-        math.ceil(int(v) * step + int(b) * bias_step) for v, b in zip(top, bias_high, strict=True)
-    ]
-    columns, shift = _bias_limbs(bias_low, bias_high)
-    wide = bias_high - ((columns[0] << LIMB) + columns[1] << shift)
-    more = max(0, int(wide.max(initial=0)).bit_length() - LIMB + 1)
-    affine = Affine(
-        _joined(limbs, columns), exponent, bias_scale - shift - LIMB,
-        bias_low, bias_high, bias_scale,
-        (-(-wide >> more)).astype(np.float64), bias_scale - more, scale, relu,
-    )  # fmt: skip
-    return affine, (np.array(low_z, dtype=np.int64), np.array(high_z, dtype=np.int64))
+    most = max(abs(int(low.min(initial=0))), abs(int(high.max(initial=0))))
+    drop = max(0, most.bit_length() - bits)
+    a, b = low >> drop, -(-high >> drop)
+    rows = np.stack([np.concatenate([a, b]), np.concatenate([-b, -a])]).astype(np.float64)
+    value = product(*halves(rows, half), [limb.T for limb in whole.signed], half).astype(np.int64)
+    return value[0], -value[1], half - whole.exponent - scale + drop
 
 
-def _largest(a: Interval, a_scale: int, corner: Sequence[Fraction]) -> list[Fraction]:
-    """The largest size of each number that a layer reads."""
-    unit = Fraction(1) / Fraction(2) ** a_scale
-    low, high = ([int(v) * unit for v in end] for end in a)
-    if corner:
-        low, high = ([v + c for v, c in zip(end, corner, strict=True)] for end in (low, high))
-    return [max(abs(u), abs(v)) for u, v in zip(low, high, strict=True)]
+def _aligned(*numbers: _Scaled) -> tuple[list[Any], int]:
+    """The same numbers as integers times one power of two 2^-shift, and that shift."""
+    shift = max(s for _, s in numbers)
+    return [v << (shift - s) for v, s in numbers], shift
 
 
-def _float32_error(
-    weight: Any, bias: list[Fraction], largest: Sequence[Fraction]
-) -> list[Fraction]:
-    """How far float32 may be from W a + b: γ_n (|W| |a| + |b|) + n η, n = inputs + 2.
+def _bias(
+    whole: Quantised, read: _Read, error: _Scaled, half: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """What is added to W a: b, W origin, what was dropped of W times what is read, and an error.
+
+    Returns:
+        lower and upper ends, Python integers times 2^-shift; shift.
+    """
+    moved: _Scaled = (0, 0)
+    if read.origin:
+        moved = _moved(whole, read.origin, half), whole.exponent + LIMB + read.scale
+    lost, lost_shift = _lost(whole, read)
+    (low, high, more, below, above, wrong), shift = _aligned(
+        *((b, whole.shift) for b in whole.bias), moved, *((v, lost_shift) for v in lost), error
+    )
+    return low + more + below - wrong, high + more + above + wrong, shift
+
+
+def _moved(whole: Quantised, origin: Sequence[int], half: int) -> np.ndarray:
+    """The product of the limbs and some integers, times 2^LIMB, exactly: in pieces of few bits."""
+    numbers = np.array(origin, dtype=object)
+    count = max(map(abs, origin)).bit_length() // half + 1
+    pieces = [numbers >> (half * i) & (1 << half) - 1 for i in range(count - 1)]
+    pieces.append(numbers >> (half * (count - 1)))
+    rows = np.array(pieces, dtype=np.float64)
+    first, *rest = (times(rows, limb.T).astype(np.int64).astype(object) for limb in whole.limbs)
+    values = sum(rest, first << LIMB)
+    return np.asarray(sum(row << (half * i) for i, row in enumerate(values)), dtype=object)
+
+
+def _lost(whole: Quantised, read: _Read) -> tuple[tuple[int, int], int]:
+    """Σ_j e_j x_j for unknown 0 ≤ e_j < 2^-(exponent + LIMB): its least and greatest value."""
+    if whole.exact:
+        return (0, 0), 0
+    low, high = read.ends()
+    sums = sum(min(v, 0) for v in low), sum(max(v, 0) for v in high)
+    return sums, whole.exponent + LIMB + read.scale
+
+
+def _float32_error(layer: Layer, whole: Quantised, read: _Read, bits: int) -> _Scaled:
+    """How far float32 may be from W a + b: γ_n (|W| |a| + |b|) + n η, n = weights of the row + 2.
 
     γ_n = n u / (1 − n u) with u = 2^-24, for every order of summation, with fused multiply-add or
-    without; η = 2^-149 for products that underflow.
+    without; η = 2^-149 for products that underflow. Products with weight 0 round nothing.
 
     Raises:
         TooWideError: a number that is no float32, or a sum that may leave the float32 range.
     """
-    values = weight.data if sp.issparse(weight) else weight
-    with np.errstate(over="ignore"):
-        kept = (values.astype(np.float32) == values).all()
-    if not kept or any(Fraction(float(np.float32(float(b)))) != b for b in bias):
-        raise TooWideError("float32 semantics needs weights and biases that are float32")
-    n = weight.shape[1] + 2
-    gamma = Fraction(n, 2**24 - n)
-    sizes = [s + abs(b) for s, b in zip(_moved(abs(weight), largest), bias, strict=True)]
-    if max(sizes, default=Fraction(0)) * (1 + gamma) >= 2**127:
+    weight: Any = layer.weight
+    for values in (weight.data if layer.is_sparse else weight, layer.bias):
+        with np.errstate(over="ignore"):
+            if not (values.astype(np.float32) == values).all():
+                raise TooWideError("float32 semantics needs weights and biases that are float32")
+    # |W| |a| is the upper end of W a over all a that are no larger; few bits are enough of them.
+    largest = [max(abs(a), abs(b)) for a, b in zip(*read.ends(), strict=True)]
+    drop = max(0, max(largest, default=0).bit_length() - INPUT)
+    most = np.array([-(-v >> drop) for v in largest], dtype=np.int64)
+    _, top, power = _product(whole, -most, most, read.scale - drop, bits)
+    lost = 0 if whole.exact else sum(largest)
+    (size, bias, extra, tiny), shift = _aligned(
+        (top.astype(object), -power), (abs(whole.bias[0]), whole.shift),
+        (lost, whole.exponent + LIMB + read.scale), (1, 149),
+    )  # fmt: skip
+    n = np.diff(sp.csr_array(weight).indptr).astype(object) + 2
+    size, left = size + bias + extra, 2**24 - n
+    if any(v * 2**24 >= m << 127 + shift for v, m in zip(size, left, strict=True)):
         raise TooWideError("a sum may leave the float32 range")
-    return [gamma * size + Fraction(n, 2**149) for size in sizes]
-
-
-def _product(row: np.ndarray, limbs: Sequence[Any], half: int) -> np.ndarray:
-    """One row times Wᵀ, see ``product``."""
-    high, low = halves(row[None].astype(np.float64), half)
-    return product(high, low, [limb.T for limb in limbs], half)[0].astype(np.int64)
-
-
-def _limbs(weight: Any) -> tuple[tuple[Any, ...], int, bool]:
-    """The limbs of W with their exponent, and whether they are all of it (else rounded down)."""
-    values = weight.data if sp.issparse(weight) else weight
-    mantissa, power = np.frexp(values)
-    whole = np.ldexp(mantissa, 53).astype(np.int64)
-    top = int(max(power[whole != 0].max(initial=-1000), -1000))
-    exponent = LIMB - 1 - top
-    # Each number is whole 2^(power - 53); in units of the last limb it is whole 2^-shift.
-    shift = np.clip(53 - power.astype(np.int64) - exponent - LIMB, 0, 63)
-    kept = whole >> shift
-    exact = bool(((kept << shift) == whole).all())
-    first = kept >> LIMB
-    second = kept - (first << LIMB)
-
-    def stored(part: np.ndarray) -> Any:
-        numbers = part.astype(np.float64)
-        if not sp.issparse(weight):
-            return np.ascontiguousarray(numbers)
-        return sp.csr_array((numbers, weight.indices, weight.indptr), shape=weight.shape)
-
-    return (
-        tuple(stored(p) for p in ((first, second) if second.any() else (first,))),
-        exponent,
-        exact,
-    )
-
-
-def _bias_limbs(low: np.ndarray, high: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], int]:
-    """(first, second) and k with first 2^LIMB + second = ⌊low 2^-k⌋, |first| < 2^(LIMB − 1).
-
-    2^k is so large that high − low has no more bits than they.
-    """
-    shift = max(0, int(np.abs((low, high)).max(initial=0)).bit_length() - 2 * LIMB + 2)
-    whole = low >> shift
-    first = whole >> LIMB
-    return (first, whole - (first << LIMB)), shift
-
-
-def _joined(limbs: Sequence[Any], columns: tuple[np.ndarray, np.ndarray]) -> tuple[Any, ...]:
-    """The limbs of W with those of b as their last column."""
-    out = []
-    for k, column in enumerate(columns):
-        part = column[:, None].astype(np.float64)
-        if sp.issparse(limbs[0]):
-            empty = sp.csr_array(limbs[0].shape)
-            out.append(sp.hstack([limbs[k] if k < len(limbs) else empty, part], format="csr"))
-        else:
-            matrix = limbs[k] if k < len(limbs) else np.zeros_like(limbs[0])
-            out.append(np.concatenate([matrix, part], axis=1))
-    return tuple(out[:1] if len(limbs) == 1 and not columns[1].any() else out)
-
-
-def _signed(limbs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """The limbs of the numbers ≥ 0 and of the others."""
-    first = limbs[0]
-    positive = (first.data if sp.issparse(first) else first) >= 0
-
-    def part(matrix: Any, mask: np.ndarray) -> Any:
-        if not sp.issparse(matrix):
-            return np.where(mask, matrix, 0.0)
-        data = np.where(mask, matrix.data, 0.0)
-        return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-
-    return [part(m, positive) for m in limbs], [part(m, ~positive) for m in limbs]
-
-
-def _moved(weight: Any, corner: Sequence[Fraction]) -> list[Fraction]:
-    """W corner, exactly."""
-    if sp.issparse(weight):
-        bounds = zip(weight.indptr[:-1], weight.indptr[1:], strict=True)
-        return [
-            sum(
-                (
-                    Fraction(float(v)) * corner[j]
-                    for v, j in zip(weight.data[a:b], weight.indices[a:b], strict=True)
-                ),
-                Fraction(0),
-            )
-            for a, b in bounds
-        ]
-    from verifier.core.exact import common_denominator, scaled_integers
-
-    integers, q = common_denominator(corner)
-    scaled, bits = scaled_integers(weight)
-    column = np.empty(len(integers), dtype=object)
-    column[:] = integers
-    return [Fraction(int(v), q) / Fraction(2) ** bits for v in scaled.dot(column)]
-
-
-def _lost(a: Interval, a_scale: int, exponent: int) -> tuple[Fraction, Fraction]:
-    """Σ_j e_j a_j for unknown 0 ≤ e_j < 2^-(exponent + LIMB): its least and greatest value."""
-    unit = Fraction(2) ** (-exponent - LIMB - a_scale)
-    low, high = (sum(map(int, end), 0) for end in (np.minimum(a[0], 0), np.maximum(a[1], 0)))
-    return low * unit, high * unit
+    return -(-size * n // left) + n * tiny, shift
