@@ -84,9 +84,7 @@ def test_results_have_the_competition_form(folder):
 
 def test_a_process_that_ignores_its_limit_is_killed_with_its_children(folder):
     write_instances(folder, "hang", limit=0.5)
-    started = time.monotonic()
     done = bench(folder)
-    assert 5.5 < time.monotonic() - started < 9
     assert results(folder)[0][4] == "timeout"
     assert "1 over their limit" in done.stdout
     child = int((folder / "child").read_text())

@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import json
-import time
 from fractions import Fraction
 
 import numpy as np
@@ -21,6 +20,7 @@ from command_line import (
 from onnx import TensorProto, helper
 
 from relucid.bundled import model_path
+from tests.stopwatch import within
 from verifier.io.onnx import load_model
 
 
@@ -172,11 +172,10 @@ def test_the_time_limit_is_kept(capsys, tmp_path):
     path, prop = hard_instance(tmp_path)
     relucid(capsys, "certify", path, "--property", prop, "--timeout", "1")  # compiles the kernels
     for engine in ("auto", "bab", "milp"):
-        started = time.monotonic()
-        result = relucid(
-            capsys, "certify", path, "--property", prop, "--timeout", "2", "--engine", engine
-        )
-        assert time.monotonic() - started < 4.5
+        with within(3.5):
+            result = relucid(
+                capsys, "certify", path, "--property", prop, "--timeout", "1", "--engine", engine
+            )
         assert result.status == 0
         assert result.out.splitlines()[0] == "unknown", engine
         assert "time" in result.out

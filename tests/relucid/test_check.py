@@ -6,7 +6,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from fractions import Fraction
 
 import numpy as np
@@ -402,7 +401,7 @@ def test_an_interrupted_check_ends_with_130(rugged):
     model, prop, proof, _ = rugged
     code = (
         "import time; from verifier.proof import format; read = format.Reader.blocks\n"
-        "def slow(self):\n    print('reading', flush=True)\n    time.sleep(60)\n"
+        "def slow(self):\n    print('reading', flush=True)\n    time.sleep(600)\n"
         "    yield from read(self)\n"
         "format.Reader.blocks = slow\nfrom relucid.cli import main\nmain()"
     )
@@ -413,9 +412,8 @@ def test_an_interrupted_check_ends_with_130(rugged):
         text=True,
     ) as process:
         assert process.stdout.readline() == "reading\n"
-        started = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    assert time.monotonic() - started < 15
+        # Far less than the minutes that it would go on for.
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "relucid: interrupted\n"

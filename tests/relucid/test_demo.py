@@ -1,7 +1,6 @@
 """``relucid demo`` does the main job on real data, and its numbers hold."""
 
 import re
-import time
 from fractions import Fraction
 
 import pytest
@@ -12,6 +11,7 @@ from relucid import demonstration
 from relucid.bundled import model_names
 from relucid.demonstration import MODELS, RADII
 from relucid.runs import open_model
+from tests.stopwatch import within
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,8 @@ def test_the_demo_is_as_large_as_it_is_said_to_be():
 
 
 def test_the_whole_demo(capsys, digits):
-    started = time.monotonic()
-    result = relucid(capsys, "demo")
-    assert time.monotonic() - started < 60
+    with within(60):
+        result = relucid(capsys, "demo")
     assert result.status == 0
     rows = re.findall(
         r"^(digits-\S+) +(\S+) +(\d+)/50 +(\d+)/50 +(\d+) +(\d+) +\[", result.out, re.M
@@ -58,9 +57,8 @@ def test_the_whole_demo(capsys, digits):
 
 
 def test_a_small_budget_is_kept_and_admitted(capsys):
-    started = time.monotonic()
-    result = relucid(capsys, "demo", "--digits", 20, "--budget", 1)
-    assert time.monotonic() - started < 20
+    with within(20):
+        result = relucid(capsys, "demo", "--digits", 20, "--budget", 1)
     assert result.status == 0
 
 

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,7 +13,7 @@ interrupt.watch(0.5)
 {handler}
 try:
     print("ready", flush=True)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         time.sleep(0.1)
 except KeyboardInterrupt:
@@ -36,8 +35,7 @@ def test_an_interrupt_always_ends_the_process(handler, status, message):
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "ready\n"
-        started = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=15)
-        assert time.monotonic() - started < 10
+        # Far less than the minutes that it would go on for.
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (status, message)

@@ -1,7 +1,6 @@
 """One door to all engines: errors, several cases, time, replay, progress, statistics."""
 
 import math
-import time
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from tests import oracle
 from tests.engines import hard_problem
 from tests.input_split_replay import provable
+from tests.stopwatch import within
 from tests.strategies import random_instance
 from verifier.core.errors import NetworkError, PropertyError, SolverError
 from verifier.core.network import Layer, Network
@@ -128,18 +128,16 @@ def test_no_time_still_reports_a_case_that_is_trivially_unsafe():
 @pytest.mark.parametrize("seconds", [0.3, 1.5])
 def test_the_time_limit_is_kept(engine, seconds):
     network, prop = hard()
-    started = time.monotonic()
-    verdict = certify(network, prop, engine=engine, timeout=seconds)
-    assert time.monotonic() - started < seconds + 1
+    with within(seconds + 1):
+        verdict = certify(network, prop, engine=engine, timeout=seconds)
     assert isinstance(verdict, Unknown)
 
 
 def test_the_limit_is_for_all_cases_together():
     network, prop = hard()
     many = Property(prop.cases * 20, prop.n_inputs, prop.n_outputs)
-    started = time.monotonic()
-    assert isinstance(certify(network, many, timeout=0.5, engine="bab"), Unknown)
-    assert time.monotonic() - started < 1.5
+    with within(1.5):
+        assert isinstance(certify(network, many, timeout=0.5, engine="bab"), Unknown)
 
 
 def test_the_replay_is_stored_in_the_witness():
@@ -218,11 +216,10 @@ def test_a_tie_goes_to_neuron_splitting_at_once(monkeypatch):
         "run",
         lambda *args, **kw: calls.append(args) or run(*args, **kw),
     )
-    started = time.monotonic()
-    for engine in ("auto", "bab"):
-        assert isinstance(certify(network, prop, engine=engine), Proved)
+    with within(10):
+        for engine in ("auto", "bab"):
+            assert isinstance(certify(network, prop, engine=engine), Proved)
     assert len(calls) == 2
-    assert time.monotonic() - started < 10
     assert all(isinstance(deadline, Deadline) for _, deadline, _ in calls)
 
 
@@ -233,10 +230,9 @@ def test_a_tie_that_nobody_decides_leaves_time_for_a_witness(monkeypatch):
     monkeypatch.setattr(
         portfolio.branch_and_bound, "run", lambda *args, **kw: Unknown("too many regions")
     )
-    started = time.monotonic()
-    verdict = certify(network, prop, engine="bab", timeout=1)
+    with within(2):
+        verdict = certify(network, prop, engine="bab", timeout=1)
     assert isinstance(verdict, Unknown)
-    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize("inputs", [2, 17])
