@@ -415,3 +415,29 @@ def test_an_assumed_sign_with_a_weight_closes_a_clause(tmp_path: Path) -> None:
     short = block(action=[3, 0], axis=[0, 0], at=[0, 0], **{**closed, "weight": [1]})
     with pytest.raises(InvalidError, match="weights for"):
         verify(network, prop, [CASE, split, short], tmp_path / "p")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_threshold_far_below_what_rounding_loses_elsewhere(strict: bool, tmp_path: Path) -> None:
+    """y = relu(z) < 2^-80 where z ≤ 0: what counts nothing must cost nothing, once and for all."""
+    hidden = Layer(
+        np.array([[0.5, -2.0], [0.25, 0.5], [1.25, 1.5]]),
+        np.array([-1.5, 1.0, 1.25]), np.array([False, True, True]),
+    )  # fmt: skip
+    last = Layer(np.array([[1.25, -2.0, -1.0]]), np.array([-0.25]), np.ones(1, dtype=bool))
+    network = Network((hidden, last))
+    box = Box((Fraction(-7, 3), Fraction(-1)), (Fraction(5, 3), Fraction(7, 3)))
+    for bound, proved in ((Fraction(1, 2**80), True), (Fraction(-1, 2**80), False)):
+        clause = (LinearConstraint(((0, Fraction(1)),), bound, strict=strict),)
+        prop = Property((PropertyCase(box, (clause,)),), 2, 1)
+        grid = Case(network, prop, 0).chain
+        middle = int((Fraction(2, 3) - grid.corner[1]) * 2**grid.scale)
+        lower = int((Fraction(-1, 6) - grid.corner[1]) * 2**grid.scale)
+        blocks = [CASE, block(action=[1], axis=[1], at=[middle]),
+                  block(action=[1, 0], axis=[1, 0], at=[lower, 0]),
+                  block(action=[0, 0], axis=[0, 0], at=[0, 0])]  # fmt: skip
+        if proved:
+            assert verify(network, prop, blocks, tmp_path / "p") == 5
+        else:
+            with pytest.raises(InvalidError, match="still open"):
+                verify(network, prop, blocks, tmp_path / "p")

@@ -9,7 +9,8 @@ import numpy as np
 
 #: What ``wide`` drops.
 WIDE = 58
-_FULL = 1 << 60
+#: The exponent of 0.
+_NOTHING = -(1 << 20)
 
 
 def scaled(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -25,6 +26,17 @@ def wide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return scaled(x, first) + (rest >> 30)
 
 
+def _top(mantissa: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """The k with |mantissa| 2^exponent ≤ 2^k, one too large at most; tiny for 0."""
+    bits = np.frexp(np.abs(mantissa).astype(np.float64))[1]
+    return np.where(mantissa == 0, _NOTHING, exponent + bits)
+
+
+def _moved(mantissa: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """⌊mantissa 2^shift⌋, for results below 2^63."""
+    return (mantissa >> np.clip(-shift, 0, 63)) << np.clip(shift, 0, 63)
+
+
 class Total:
     """One number a row, mantissa 2^exponent: sums that are rounded down, never up.
 
@@ -34,7 +46,7 @@ class Total:
 
     def __init__(self, count: int) -> None:
         self.mantissa = np.zeros(count, dtype=np.int64)
-        self.exponent = np.full(count, -(1 << 20), dtype=np.int64)
+        self.exponent = np.full(count, _NOTHING, dtype=np.int64)
 
     def copy(self) -> Total:
         """An independent copy."""
@@ -44,12 +56,10 @@ class Total:
 
     def add(self, terms: np.ndarray, exponent: np.ndarray) -> None:
         """Add terms 2^exponent, |terms| < 2^61, to each row."""
-        unit = np.maximum(self.exponent, exponent)
-        here = self.mantissa >> np.minimum(unit - self.exponent, 63)
-        self.mantissa = here + (terms >> np.minimum(unit - exponent, 63))
-        full = np.abs(self.mantissa) >= _FULL
-        self.mantissa = np.where(full, self.mantissa >> 2, self.mantissa)
-        self.exponent = np.where(full, unit + 2, unit)
+        # In units in which the larger of both has 60 bits: whatever is far below it is dropped.
+        unit = np.maximum(_top(self.mantissa, self.exponent), _top(terms, exponent)) - 60
+        self.mantissa = _moved(self.mantissa, self.exponent - unit) + _moved(terms, exponent - unit)
+        self.exponent = unit
 
     def shown(self, row: int) -> str:
         """One of the numbers, for a person."""

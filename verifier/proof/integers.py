@@ -231,26 +231,29 @@ def backward(layers: Sequence[Affine], scale: int, rows: Rows, bits: int) -> For
             for k in range(rows.layer)
         ]
     owner = np.arange(len(exponent)) if rows.owner is None else rows.owner
+    # Whether a layer's inputs may be negative, so that it matters what was dropped.
+    signed = [False, *(not layer.relu.all() for layer in layers)]
     if isinstance(rows.mu, tuple):
-        told = rows.layer > 0 and not layers[rows.layer - 1].relu.all()
+        told = signed[rows.layer]
         lam, exponent, lost = _weights(layers[rows.layer], rows.mu, total, bits, told)
     else:
         mu = rows.mu.astype(np.float64)
         if np.abs(mu).max(initial=0) > 1 << bits:
             raise CertificateError(f"coefficients of more than {bits} bits")
-        lam, exponent, lost = _through_layer(layers[rows.layer], mu, exponent, total, bits)
+        told = signed[rows.layer]
+        lam, exponent, lost = _through_layer(layers[rows.layer], mu, exponent, total, bits, told)
     for k in range(rows.layer - 1, -1, -1):
         before = layers[k]
         if rows.multipliers is not None:
             lam, exponent, lost = _room_for(rows.multipliers[k], lam, exponent, lost, bits)
-        if not before.relu.all():
+        if signed[k + 1]:
             # What was dropped, at most 2^lost units, times a value that may be negative.
             size = np.where(lost < 0, 0, lines[k].lowest[owner])
             total.add(size, exponent - before.scale + _COARSE + np.maximum(lost, 0))
         mu = _through_relu(lam, lines[k], owner, exponent - before.scale, total, bits)
         if rows.multipliers is not None:
             _lower(mu, exponent, rows.multipliers[k], bits)
-        lam, exponent, lost = _through_layer(before, mu, exponent, total, bits)
+        lam, exponent, lost = _through_layer(before, mu, exponent, total, bits, signed[k])
     return Forms(total, lam.astype(np.int64), exponent, scale)
 
 
@@ -281,13 +284,13 @@ def _weights(
 
 
 def _through_layer(
-    layer: Affine, mu: np.ndarray, exponent: np.ndarray, total: Total, bits: int
+    layer: Affine, mu: np.ndarray, exponent: np.ndarray, total: Total, bits: int, told: bool
 ) -> _Step:
     """Coefficients and exponents of a for those of z, whose biases go into the total.
 
     Returns:
         coefficients at most 2^(bits − 1) in size; exponents; k for each row: less than 2^k units
-        were dropped of each coefficient.
+        were dropped of each coefficient (k < 0: none, if ``told``).
     """
     half = bits // 2
     high, low = halves(mu, half)
@@ -300,6 +303,8 @@ def _through_layer(
     shift = normalise(lam, bits - 1)
     # One unit, and the two that ``product`` may drop.
     lost = 1 + np.maximum(1 - shift, 0)
+    if told:
+        lost = np.where(mu.any(axis=1), lost, -1)
     return lam, exponent + half - layer.exponent + shift, lost
 
 
@@ -360,10 +365,12 @@ def _through_relu(
         for a, b in ((high, first), (low, first), (high, second))
     )
     # In units of 2^(half + limb − 7): what is dropped are three of them.
+    # An unstable neuron with λ < 0 makes one of these negative; without any nothing is lost.
+    spread = np.where((sums < 0) | (rest < 0), lines.spread[owner], 0)
     limb = lines.limb
     sums = (sums << 7) + (more >> (half - 7)) + (rest >> (limb - 7))
     unit = half + limb - 7 + lines.unit
-    total.add(sums - (lines.spread[owner] >> (unit - _COARSE - 1)) - 1, exponent + unit)
+    total.add(sums + (-spread >> (unit - _COARSE - 1)), exponent + unit)
     return mu
 
 
