@@ -140,7 +140,7 @@ def certify_property(
             model, file.prop, str(path), replace(options, timeout=left), reporter
         )
         if targets.proof is not None and not isinstance(outcome.verdict, Unknown):
-            proofs = Proofs(model, targets.proof, targets.check_proof)
+            proofs = Proofs(model, targets.proof, targets.check_proof, options.float32)
             proof = proofs.for_property(file.prop, file.sha256, outcome.verdict, reporter)
             outcome = replace(outcome, proof=proof)
     record = report.record(
@@ -168,7 +168,7 @@ def certify_data(model_name: str, samples: Samples, options: Options, targets: T
     classes = check_data(model, data, indices, samples.rule)
     if targets.picture is not None and planes(data.shape) is None:
         raise DataError(f"{data.name}: points of shape {data.shape} are no pictures")
-    proofs = _proof_folder(model, targets)
+    proofs = _proof_folder(model, targets, options)
     outcomes: list[Outcome] = []
     try:
         with Reporter(len(indices)) as reporter:
@@ -189,18 +189,18 @@ def certify_data(model_name: str, samples: Samples, options: Options, targets: T
     if targets.json:
         sys.stdout.write(report.json_text(records))
     else:
-        _print_table(outcomes, data, _title(model_name, data, ball))
+        _print_table(outcomes, data, _title(model_name, data, ball, options))
     _end_if_unproved(outcomes)
 
 
-def _proof_folder(model: Model, targets: Targets) -> Proofs | None:
+def _proof_folder(model: Model, targets: Targets, options: Options) -> Proofs | None:
     """Where proofs of a data set go, if they are wanted."""
     if targets.proof is None:
         return None
     if targets.proof.exists() and not targets.proof.is_dir():
         raise ExportError(f"{targets.proof}: is a file, expected a folder")
     targets.proof.mkdir(exist_ok=True)
-    return Proofs(model, targets.proof, targets.check_proof)
+    return Proofs(model, targets.proof, targets.check_proof, options.float32)
 
 
 def _with_proof(outcome: Outcome, proofs: Proofs | None, reporter: Reporter) -> Outcome:
@@ -236,11 +236,15 @@ def _end_if_unproved(outcomes: Sequence[Outcome]) -> None:
     raise typer.Exit(1)
 
 
-def _title(model_name: str, data: DataSet, ball: Ball) -> str:
+def _title(model_name: str, data: DataSet, ball: Ball, options: Options) -> str:
     """What the table is about."""
     clip = "" if ball.clip is None else f" cut to [{ball.clip[0]}, {ball.clip[1]}]"
     center = "exact values" if ball.exact_center else "float32 values"
-    return f"{model_name} on {data.name}: ℓ∞ balls of radius {ball.eps} around {center}{clip}"
+    computed = ", computed in float32" if options.float32 else ""
+    return (
+        f"{model_name} on {data.name}: ℓ∞ balls of radius {ball.eps} around {center}{clip}"
+        f"{computed}"
+    )
 
 
 def clip_text(ball: Ball) -> list[str] | None:

@@ -42,6 +42,13 @@ class Engine(StrEnum):
     interval = "interval"
 
 
+class Semantics(StrEnum):
+    """What arithmetic the network is meant in."""
+
+    real = "real"
+    float32 = "float32"
+
+
 class Solver(StrEnum):
     """Which solver the milp engine calls."""
 
@@ -88,6 +95,14 @@ def certify(
     solver: Annotated[
         Solver, typer.Option(help="Solver of the milp engine.", rich_help_panel=SEARCH)
     ] = Solver.highs,
+    semantics: Annotated[
+        Semantics,
+        typer.Option(
+            help="The exact real function of the weights, or what a runtime may compute in "
+            "float32, in any order of summation, with fused multiply-add or without.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = Semantics.real,
     seed: Seed = 0,
     json_output: Json = False,
     out: Out = None,
@@ -129,11 +144,17 @@ def certify(
     if no_check_proof and proof is None:
         raise typer.BadParameter("--no-check-proof goes with --proof")
     require_seconds(timeout)
+    if semantics is Semantics.float32 and engine not in (Engine.auto, Engine.bab):
+        raise typer.BadParameter(
+            f"--engine {engine} decides exact arithmetic; --semantics float32 takes auto or bab"
+        )
     # Loading the engines takes half a second, which --help and a wrong option need not wait for.
     from relucid import certification
     from relucid.runs import Options
 
-    options = Options(timeout, str(engine), str(solver), seed, proof is not None)
+    options = Options(
+        timeout, str(engine), str(solver), seed, proof is not None, semantics is Semantics.float32
+    )
     targets = certification.Targets(
         out, counterexample, picture, json_output, proof, not no_check_proof
     )

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verifier.core.errors import CertificateError
+from verifier.core.errors import CertificateError, ModelError
 from verifier.core.property import Property
+from verifier.io.float32_chain import float32_chain
 from verifier.io.onnx import Model
 from verifier.proof.case import InvalidError
-from verifier.proof.claim import SEMANTICS, check_file
+from verifier.proof.claim import FLOAT32, REAL, check_file
 from verifier.proof.format import Columns, Reader
 from verifier.proof.integers import TooWideError
 
@@ -24,8 +25,13 @@ from verifier.proof.integers import TooWideError
 Progress = Callable[[str, float], None]
 
 _MEANING = {
-    "proved": "no point of the input box has unsafe outputs",
-    "refuted": "the witness lies in the input box and its outputs are unsafe",
+    (REAL, "proved"): "no point of the input box has unsafe outputs, in exact real arithmetic",
+    (REAL, "refuted"): "the witness lies in the input box and its outputs are unsafe, in exact "
+    "real arithmetic",
+    (FLOAT32, "proved"): "no float32 point of the input box has unsafe outputs in float32, "
+    "whatever the order of summation, with fused multiply-add or without",
+    (FLOAT32, "refuted"): "the witness is a float32 point of the input box, and adding up in the "
+    "order of the weights in float32 gives unsafe outputs",
 }
 
 
@@ -38,6 +44,7 @@ class Check:
         nodes: nodes of the proof's trees.
         seconds: of wall-clock time.
         rule, step, why: what is wrong with it, else None.
+        semantics: of the proof; None: the proof is not valid.
     """
 
     verdict: str | None
@@ -46,6 +53,7 @@ class Check:
     rule: str | None = None
     step: str | None = None
     why: str | None = None
+    semantics: str | None = None
 
     @property
     def word(self) -> str:
@@ -54,11 +62,11 @@ class Check:
 
     def lines(self) -> list[str]:
         """The word, and what was shown or what is wrong."""
-        if self.verdict is None:
+        if self.verdict is None or self.semantics is None:
             return [self.word, f"rule: {self.rule}", f"step: {self.step}", f"why: {self.why}"]
         return [
             self.word,
-            f"{self.verdict}: {_MEANING[self.verdict]}, in exact real arithmetic",
+            f"{self.verdict}: {_MEANING[self.semantics, self.verdict]}",
             *([f"nodes: {self.nodes}"] if self.nodes else []),
             f"seconds: {self.seconds:.2f}",
         ]
@@ -68,7 +76,7 @@ class Check:
         return {
             "result": self.word,
             "verdict": self.verdict,
-            "semantics": SEMANTICS,
+            "semantics": self.semantics,
             "nodes": self.nodes,
             "seconds": round(self.seconds, 4),
             "rule": self.rule,
@@ -99,20 +107,22 @@ def check_proof(
     started = time.monotonic()
     try:
         with _Watched(path, progress) as reader:
+            rounds = reader.header.get("semantics") == FLOAT32
             done = check_file(
                 model.network,
                 prop,
                 reader,
                 model_sha256=model.sha256,
                 property_sha256=property_sha256,
+                float32=float32_chain(model) if rounds else None,
             )
     except InvalidError as problem:
         return _invalid(started, problem.rule, problem.step, problem.why)
-    except TooWideError as problem:
+    except (TooWideError, ModelError) as problem:
         return _invalid(started, "network", "-", str(problem))
     except CertificateError as problem:
         return _invalid(started, "file", "-", str(problem))
-    return Check(done.verdict, done.nodes, time.monotonic() - started)
+    return Check(done.verdict, done.nodes, time.monotonic() - started, semantics=done.semantics)
 
 
 def _invalid(started: float, rule: str, step: str, why: str) -> Check:

@@ -14,6 +14,7 @@ from verifier.core.errors import ExportError
 from verifier.core.files import pending, write_atomic
 from verifier.core.property import Property
 from verifier.core.verdict import Verdict
+from verifier.io.float32_chain import float32_chain
 from verifier.io.onnx import Model
 from verifier.io.vnnlib_write import property_text
 
@@ -80,11 +81,13 @@ class Proofs:
         model: what they are about.
         path: the file (one property), or the folder (a data set).
         check: whether each is checked at once.
+        float32: whether verdicts are about what a runtime may compute in float32.
     """
 
     model: Model
     path: Path
     check: bool
+    float32: bool = False
 
     def for_property(
         self, prop: Property, sha256: str, verdict: Verdict, reporter: Reporter
@@ -129,11 +132,12 @@ class Proofs:
             try:
                 proofs.write(
                     file.stream,
-                    model.network,
+                    float32_chain(model) if self.float32 else model.network,
                     prop,
                     verdict,
                     model_sha256=model.sha256,
                     property_sha256=sha256,
+                    float32=self.float32,
                 )
             except ExportError as problem:
                 return ProofFile(None, problem=str(problem))

@@ -177,6 +177,8 @@ def replay_text(witness: Witness) -> str:
 def property_lines(outcome: Outcome) -> list[str]:
     """The verdict of one property: the word first, then its evidence."""
     lines = [word(outcome.verdict), f"seconds: {outcome.seconds:.2f}"]
+    if outcome.float32:
+        lines.append("semantics: float32, in any order of summation")
     if isinstance(outcome.verdict, Unknown):
         return [*lines, f"reason: {outcome.verdict.reason}"]
     lines.append(f"evidence: {evidence(outcome)}")
@@ -228,7 +230,7 @@ def record(outcome: Outcome, model: str, sha256: str, **more: Any) -> dict[str, 
         **more,
         "verdict": word(verdict),
         "reason": verdict.reason if isinstance(verdict, Unknown) else None,
-        "semantics": "real",
+        "semantics": "float32" if outcome.float32 else "real",
         "seconds": round(outcome.seconds, 4),
         "witness": witness_record(outcome),
         **(ProofFile(None) if outcome.proof is None else outcome.proof).record(),

@@ -17,9 +17,12 @@ from relucid.progress import Reporter
 from relucid.proof_files import ProofFile
 from verifier.core.decision import Rule
 from verifier.core.errors import DataError
+from verifier.core.exact import fractions
 from verifier.core.property import Box, Property
 from verifier.core.verdict import Refuted, Verdict, Witness
+from verifier.io.float32_chain import float32_chain
 from verifier.io.onnx import Model
+from verifier.search.float32 import certify_float32
 from verifier.search.portfolio import certify
 from verifier.search.problem import Deadline
 from verifier.search.replay import replay
@@ -40,6 +43,8 @@ class Options:
         seed: of everything random.
         proof: whether proofs are to be written: engines keep what these need, and every outcome
             has its property.
+        float32: whether the question is what a runtime may compute in float32, instead of the
+            exact real function.
     """
 
     timeout: float = 60.0
@@ -47,6 +52,7 @@ class Options:
     solver: str = "highs"
     seed: int = 0
     proof: bool = False
+    float32: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Outcome:
             outputs at the sample mean no class.
         classes: what outputs mean, for a data set.
         proof: the file that was written, if one was asked for.
+        float32: whether the verdict is about what a runtime may compute in float32.
     """
 
     name: str
@@ -74,6 +81,7 @@ class Outcome:
     center: tuple[Fraction, ...] | None = None
     classes: Classes | None = None
     proof: ProofFile | None = None
+    float32: bool = False
 
     @property
     def correct(self) -> bool:
@@ -103,7 +111,8 @@ def run_property(
     reporter.begin(name)
     started = time.monotonic()
     verdict = _search(model, prop, options, reporter)
-    outcome = Outcome(name, prop, verdict, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    outcome = Outcome(name, prop, verdict, seconds, float32=options.float32)
     reporter.finish(verdict)
     return outcome
 
@@ -150,8 +159,8 @@ def run_data(
 ) -> Iterator[Outcome]:
     """Decide robustness on the ball around each of the points, one after another.
 
-    The engines auto and interval begin with one interval pass over all balls at once. A point that
-    is itself misclassified (or tied) is refuted by itself, without a search.
+    In exact arithmetic the engines auto and interval begin with one interval pass over all balls at
+    once. A point that is itself misclassified (or tied) is refuted by itself, without a search.
 
     Args:
         model, data, indices: which points of which data set.
@@ -165,7 +174,7 @@ def run_data(
     """
     classes = check_data(model, data, indices) if classes is None else classes
     passed: dict[int, Outcome] = {}
-    if options.engine in ("auto", "interval"):
+    if options.engine in ("auto", "interval") and not options.float32:
         reporter.begin("interval pass over all balls")
         passed = _first_pass(model, data, indices, ball, options, classes)
     for i in indices:
@@ -224,16 +233,31 @@ def _run_sample(
     """One sample; its time is filled in by the caller."""
     center, prop = _question(model, data, i, ball, classes)
     label = int(data.labels[i])
-    outputs = model.network.exact(center)
+    outputs = _run_at(model, center) if options.float32 else model.network.exact(center)
     predicted = classes.chosen(outputs)
     where = prop.violation(center, outputs)
-    if where is not None:
+    if where is not None and not options.float32:
         verdict: Verdict = Refuted(_replayed(Witness(center, outputs, *where), prop, model))
     else:
         verdict = _search(model, prop, options, reporter)
     if where is not None and predicted == label:  # a tie
         predicted = classes.label(prop.cases[0].clauses[where[1]][0].terms[0][0])
-    return Outcome(prop.name, prop, verdict, 0.0, i, label, predicted, center, classes)
+    return Outcome(
+        prop.name, prop, verdict, 0.0, i, label, predicted, center, classes,
+        float32=options.float32,
+    )  # fmt: skip
+
+
+def _run_at(model: Model, center: Sequence[Fraction]) -> tuple[Fraction, ...]:
+    """What onnxruntime computes at the float32 point nearest to a sample.
+
+    Raises:
+        DataError: a number that is not finite.
+    """
+    y = np.asarray(model.run(np.array([float(v) for v in center])), dtype=np.float64).ravel()
+    if not np.isfinite(y).all():
+        raise DataError(f"{model.path}: the outputs at a sample are not finite in float32")
+    return tuple(fractions(y))
 
 
 def _question(
@@ -255,6 +279,17 @@ def _question(
 
 def _search(model: Model, prop: Property, options: Options, reporter: Reporter) -> Verdict:
     """The engines' verdict, with a replay of the witness."""
+    if options.float32:
+        return certify_float32(
+            float32_chain(model),
+            prop,
+            model.run,
+            timeout=options.timeout,
+            engine=options.engine,
+            progress=reporter.update,
+            seed=options.seed,
+            proof=options.proof,
+        )
     verdict = certify(
         model.network,
         prop,

@@ -97,12 +97,8 @@ def pack(
     low, high = np.zeros((depth, padded)), np.zeros((depth, padded))
     relu = np.zeros((depth, padded), dtype=bool)
     own = np.zeros((depth, padded))
-    rounding = max((layer.rounding.relative for layer in network.layers), default=0.0)
-    error = gamma(int(width.max()) + 4 * depth) + 2.0 * rounding
+    error = gamma(int(width.max()) + 4 * depth)
     sizes = magnitudes(network, lower, upper, bounds, error)
-    if rounding:
-        absolute = max(layer.rounding.absolute for layer in network.layers)
-        sizes = [size + absolute / rounding for size in sizes]
     for k, layer in enumerate(network.layers):
         n = layer.n_out
         weight[k, :n, : layer.n_in] = layer.dense
@@ -187,7 +183,7 @@ def backward(net, layers, low, high, f, blame):  # type: ignore[no-untyped-def]
                     const += v * t
                     mag -= v * t
                     v = v * s
-            const += v * net.bias[q, i]
+            const += v * net.bias[q, i] - abs(v) * net.own[q, i]
             mag += abs(v) * net.size[q, i]
             for j in range(m):
                 f.buf[j] += v * net.weight[q, i, j]

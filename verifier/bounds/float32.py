@@ -6,7 +6,8 @@ and 3.5)
 
     γ_{n+1} (|W| |a| + |b|) + (n + 1) η,     γ_n = n u / (1 − n u),    η = 2^-149,
 
-as long as nothing overflows; η covers products that underflow. ReLU and copying round nothing. The
+as long as nothing overflows; η covers products that underflow. Products with weight 0 are exact and
+do not count. ReLU and copying round nothing. The
 layers of the network must be those that the runtime computes, one by one, and subnormal numbers
 must be kept (the default of onnxruntime's CPU provider).
 """
@@ -38,7 +39,7 @@ def in_float32(network: Network) -> Network:
         network: its weights and biases are float32 numbers.
 
     Raises:
-        NetworkError: a weight that is no float32 number, or a layer with more than 2^20 inputs.
+        NetworkError: a weight that is no float32 number, or a sum of more than 2^20 products.
     """
     return replace(network, layers=tuple(_rounded(layer) for layer in network.layers))
 
@@ -50,11 +51,11 @@ def _rounded(layer: Layer) -> Layer:
             same = array.dtype == np.float64 and (array.astype(np.float32) == array).all()
         if not same:
             raise NetworkError("float32 semantics needs weights and biases that are float32")
-    n = layer.n_in + 2
+    n = int(np.diff(sp.csr_array(layer.weight).indptr).max(initial=0)) + 2
     if n > LONGEST:
-        raise NetworkError(f"float32 semantics allows {LONGEST} inputs a layer, got {layer.n_in}")
-    # n u ≤ 1/16 leaves 1 / (1 − n u) ≤ 16/15; the powers of two keep these products exact.
-    return replace(layer, rounding=Rounding(1.25 * n * _UNIT, n * _SMALLEST))
+        raise NetworkError(f"float32 semantics allows sums of {LONGEST} products, got {n - 2}")
+    relative = n * _UNIT / (1.0 - n * _UNIT) * (1.0 + 2.0**-50)
+    return replace(layer, rounding=Rounding(relative, n * _SMALLEST))
 
 
 def overflows(network: Network, lower: np.ndarray, upper: np.ndarray) -> bool:

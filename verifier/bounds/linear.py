@@ -68,9 +68,8 @@ class Backward:
         self.relu = [layer.relu for layer in network.layers]
         self.bias = [layer.bias for layer in network.layers]
         widest = max(network.n_inputs, *(layer.n_out for layer in network.layers))
-        # What a layer's own rounding adds is one more relative error of its size, see set_bounds.
-        self.rounding = max((layer.rounding.relative for layer in network.layers), default=0.0)
-        self._gamma = gamma(widest + 4 * network.depth) + 2.0 * self.rounding
+        self._float64 = gamma(widest + 4 * network.depth)
+        self._gamma = self._float64 + max(layer.rounding.relative for layer in network.layers)
         self._room = room
         self.set_bounds(bounds or interval_bounds(network, lower, upper))
 
@@ -78,11 +77,14 @@ class Backward:
         """Use these pre-activation bounds of the outermost box for the rounding-error terms."""
         self.bounds = list(bounds)
         self.input_size = np.maximum(np.abs(self.lower), np.abs(self.upper))
-        self.size = magnitudes(self.network, self.lower, self.upper, self.bounds, self._gamma)
-        if self.rounding:
-            absolute = max(layer.rounding.absolute for layer in self.network.layers)
-            self.size = [size + absolute / self.rounding for size in self.size]
-        self._underflow = underflow_allowance(self.lower, self.upper, self.size)
+        sizes = magnitudes(self.network, self.lower, self.upper, self.bounds, self._float64)
+        self._underflow = underflow_allowance(self.lower, self.upper, sizes)
+        pairs = list(zip(self.network.layers, sizes, strict=True))
+        self.own = [own_error(layer, size) for layer, size in pairs]
+        # So that gamma times this is at least both errors together, whichever is rounded.
+        share = (1.0 + 2.0**-40) / self._gamma
+        both = zip(sizes, self.own, strict=True)
+        self.size = [(self._float64 * size + own) * share for size, own in both]
 
     def less_rounding(self, value: np.ndarray, layer: int, index: np.ndarray) -> np.ndarray:
         """Lower bounds of exact W a + b made bounds of what the layer's rounding lets it be.
@@ -94,7 +96,7 @@ class Backward:
         """
         if not self.network.layers[layer].rounding:
             return value
-        lower = value - own_error(self.network.layers[layer], self.size[layer][index])
+        lower = value - self.own[layer][index]
         return lower - np.abs(lower) * (4 * UNIT)
 
     def values(self, q: Queries) -> np.ndarray:

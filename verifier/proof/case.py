@@ -132,18 +132,21 @@ class Case:
     """The state of a check of one case.
 
     Args:
-        network: with the inputs as further outputs if the property mixes them.
+        network: with the inputs as further outputs if the property mixes them; from
+            ``float32.rounded`` if pre-activations are what float32 sums can give.
         prop: the property.
         index: which case.
     """
 
     def __init__(self, network: Network, prop: Property, index: int) -> None:
         case = prop.cases[index]
+        self.float32 = network.is_rounded
         self.network, self.box = network, case.box
         self.clauses = clauses(case.clauses, network.n_outputs, f"case {index}")
         self.chain: Chain = chain(
-            network.layers, case.box, (-self.clauses.rows, list(self.clauses.bound))
-        )
+            network.layers, case.box, (-self.clauses.rows, list(self.clauses.bound)),
+            float32=self.float32,
+        )  # fmt: skip
         hidden = self.chain.bounds[:-1]
         ends = np.cumsum([0] + [len(b[0]) for b in hidden])
         self.parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]

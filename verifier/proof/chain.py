@@ -256,7 +256,7 @@ def _lost(whole: Quantised, read: _Read) -> tuple[tuple[int, int], int]:
 
 
 def _float32_error(layer: Layer, whole: Quantised, read: _Read, bits: int) -> _Scaled:
-    """How far float32 may be from W a + b: γ_n (|W| |a| + |b|) + n η, n = weights of the row + 2.
+    """How far float32 may be from W a + b: γ_n (|W| |a| + |b|) + n η, n = most weights a row + 2.
 
     γ_n = n u / (1 − n u) with u = 2^-24, for every order of summation, with fused multiply-add or
     without; η = 2^-149 for products that underflow. Products with weight 0 round nothing.
@@ -279,8 +279,8 @@ def _float32_error(layer: Layer, whole: Quantised, read: _Read, bits: int) -> _S
         (top.astype(object), -power), (abs(whole.bias[0]), whole.shift),
         (lost, whole.exponent + LIMB + read.scale), (1, 149),
     )  # fmt: skip
-    n = np.diff(sp.csr_array(weight).indptr).astype(object) + 2
+    n = int(np.diff(sp.csr_array(weight).indptr).max(initial=0)) + 2
     size, left = size + bias + extra, 2**24 - n
-    if any(v * 2**24 >= m << 127 + shift for v, m in zip(size, left, strict=True)):
+    if any(v * 2**24 >= left << 127 + shift for v in size):
         raise TooWideError("a sum may leave the float32 range")
     return -(-size * n // left) + n * tiny, shift

@@ -14,6 +14,7 @@ from verifier.proof.case import Case, InvalidError
 from verifier.proof.format import Columns, Reader
 from verifier.proof.leaves import lemma, neurons
 from verifier.proof.pairs import Intervals
+from verifier.proof.rounding import rounding
 from verifier.proof.visit import visit
 
 #: What becomes of each kind of block; a rule returns the number of nodes that it finished with.
@@ -21,6 +22,7 @@ RULES: dict[str, Callable[[Case, Columns, str], int]] = {
     "visit": visit,
     "lemma": lemma,
     "neurons": neurons,
+    "rounding": rounding,
 }
 
 
@@ -28,7 +30,8 @@ def check(network: Network, prop: Property, reader: Reader) -> int:
     """Follow a proof to its end.
 
     Args:
-        network: as the model file says.
+        network: as the model file says; from ``float32.rounded`` if the proof is about what float32
+            sums can give.
         prop: as the property file says.
         reader: the proof, whose hashes the caller has compared.
 
@@ -45,6 +48,8 @@ def check(network: Network, prop: Property, reader: Reader) -> int:
     done = visited = 0
     for number, (name, columns) in enumerate(reader.blocks()):
         step = f"block {number}"
+        if network.is_rounded and name in ("pairs", "intervals"):
+            raise InvalidError(name, step, "the rule holds in exact arithmetic only")
         if name == "pairs":
             intervals.pairs(columns, step)
         elif name == "intervals":

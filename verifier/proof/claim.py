@@ -3,7 +3,7 @@
 The header is one JSON object:
 
     model, property   SHA-256 of the model's and the property's file, as the readers define them
-    semantics         "real": the exact real function
+    semantics         "real": the exact real function; "float32": what float32 sums can give
     verdict           "proved": the blocks close every case; "refuted": ``witness`` is unsafe
     witness           if refuted: the coordinates of the input, "p" or "p/q" in decimal digits
 """
@@ -21,9 +21,10 @@ from verifier.core.network import Network
 from verifier.core.property import Property
 from verifier.proof.case import InvalidError
 from verifier.proof.check import check
+from verifier.proof.float32 import Float32Error, evaluate, rounded
 from verifier.proof.format import Reader
 
-SEMANTICS = "real"
+REAL, FLOAT32 = "real", "float32"
 #: Digits that a numerator or a denominator of a witness may have.
 MAX_DIGITS = 4000
 _RATIONAL = re.compile(rf"-?\d{{1,{MAX_DIGITS}}}(/0*[1-9]\d{{0,{MAX_DIGITS}}})?", re.ASCII)
@@ -36,21 +37,27 @@ class Checked:
     Args:
         verdict: "proved" or "refuted".
         nodes: nodes of the proof's trees; 0 for a witness.
+        semantics: ``REAL`` or ``FLOAT32``.
     """
 
     verdict: str
     nodes: int
+    semantics: str = REAL
 
 
 def header(
-    model_sha256: str, property_sha256: str, witness: Sequence[Fraction] | None = None
+    model_sha256: str,
+    property_sha256: str,
+    witness: Sequence[Fraction] | None = None,
+    *,
+    semantics: str = REAL,
 ) -> dict[str, Any]:
-    """The header of a proof, or of a refutation by an exact witness.
+    """The header of a proof, or of a refutation by a witness.
 
     Raises:
         ExportError: a coordinate of the witness has too many digits.
     """
-    found = {"model": model_sha256, "property": property_sha256, "semantics": SEMANTICS}
+    found = {"model": model_sha256, "property": property_sha256, "semantics": semantics}
     if witness is None:
         return {**found, "verdict": "proved"}
     longest = max((max(abs(v.numerator), v.denominator) for v in witness), default=1)
@@ -60,7 +67,13 @@ def header(
 
 
 def check_file(
-    network: Network, prop: Property, reader: Reader, *, model_sha256: str, property_sha256: str
+    network: Network,
+    prop: Property,
+    reader: Reader,
+    *,
+    model_sha256: str,
+    property_sha256: str,
+    float32: Network | None = None,
 ) -> Checked:
     """Check a proof file against a model and a property.
 
@@ -68,6 +81,8 @@ def check_file(
         network, prop: what the two files say.
         reader: the proof.
         model_sha256, property_sha256: of the two files, computed from their bytes.
+        float32: the sums that a runtime computes, layer by layer; None: they are not known, and
+            nothing in float32 semantics is accepted.
 
     Raises:
         InvalidError: it is about other files, or proves something else, or nothing.
@@ -82,23 +97,29 @@ def check_file(
                 f"the proof is about the {name} with SHA-256 {_shown(claim.get(name))}, this one "
                 f"has {actual}",
             )  # fmt: skip
-    if claim.get("semantics") != SEMANTICS:
+    semantics = claim.get("semantics")
+    known = {REAL: network} if float32 is None else {REAL: network, FLOAT32: float32}
+    if not isinstance(semantics, str) or semantics not in known:
+        only = " or ".join(known)
         raise InvalidError(
-            "header", "semantics", f"{_shown(claim.get('semantics'))}, only {SEMANTICS} is checked"
+            "header", "semantics", f"{_shown(semantics)}, only {only} is checked for this model"
         )
-    verdict = claim.get("verdict")
+    network, verdict = known[semantics], claim.get("verdict")
     if verdict == "proved":
-        return Checked("proved", check(network, prop, reader))
+        meant = rounded(network) if semantics == FLOAT32 else network
+        return Checked("proved", check(meant, prop, reader), semantics)
     if verdict == "refuted":
         for number, (name, _) in enumerate(reader.blocks()):
             raise InvalidError(name, f"block {number}", "a refutation has no blocks")
-        refute(network, prop, claim.get("witness"))
-        return Checked("refuted", 0)
+        refute(network, prop, claim.get("witness"), float32=semantics == FLOAT32)
+        return Checked("refuted", 0, semantics)
     raise InvalidError("header", "verdict", f"{_shown(verdict)}, expected 'proved' or 'refuted'")
 
 
-def refute(network: Network, prop: Property, witness: Any) -> None:
-    """The rule "witness": the point lies in some case's box and its exact outputs are unsafe.
+def refute(network: Network, prop: Property, witness: Any, *, float32: bool = False) -> None:
+    """The rule "witness": the point lies in some case's box and its outputs are unsafe.
+
+    The outputs are the exact ones, or those of one order of summation in float32.
 
     Raises:
         InvalidError: it does not, or they are not, or it is no point.
@@ -114,8 +135,13 @@ def refute(network: Network, prop: Property, witness: Any) -> None:
     x = tuple(Fraction(text) for text in witness)
     if not any(case.box.contains(x) for case in prop.cases):
         raise InvalidError("witness", "header", f"the point lies outside of {_boxes(prop, x)}")
-    if prop.violation(x, network.exact(x)) is None:
-        raise InvalidError("witness", "header", "the exact outputs at the point are not unsafe")
+    try:
+        y = evaluate(network, x) if float32 else network.exact(x)
+    except Float32Error as problem:
+        raise InvalidError("witness", "header", str(problem)) from problem
+    if prop.violation(x, y) is None:
+        which = "float32" if float32 else "exact"
+        raise InvalidError("witness", "header", f"the {which} outputs at the point are not unsafe")
 
 
 def _boxes(prop: Property, x: Sequence[Fraction]) -> str:

@@ -34,14 +34,12 @@ def close_exactly(
         InvalidError: a neuron is not decided, or the value is not positive.
     """
     (row, hidden, sign), first = signs, state.clauses.first
-    if len(index) and any(layer.rounding for layer in state.network.layers):
+    if len(index) and state.float32:
         raise InvalidError("exact leaf", step, "the network is not meant exactly")
     numbers = _rationals(columns, step)
     used = 0
     for r, i in enumerate(index.tolist()):
         where = f"{step}, node {nodes.number[i]}"
-        if (state.relu & (nodes.low[i] < 0) & (nodes.high[i] > 0)).any():
-            raise InvalidError("exact leaf", where, "the sign of a neuron is not decided")
         mine = row == r
         rows = slice(first[clause[r]], first[clause[r] + 1])
         some = numbers[used : used + mine.sum() + rows.stop - rows.start]
@@ -52,10 +50,13 @@ def close_exactly(
         on_signs, on_rows = integers[: mine.sum()], integers[mine.sum() :]
         assumed = zip(hidden[mine].tolist(), sign[mine].tolist(), on_signs, strict=True)
         lower = {h: s * w for h, s, w in assumed}
-        # An assumed sign decides, even if the bounds say that the neuron is 0: see ``_lines``.
-        active = nodes.high[i] > 0
-        active[hidden[mine]] = sign[mine] > 0
-        value = _exact_least(state, active, rows, on_rows, lower)
+        active = _active(state, nodes, i, (hidden[mine], sign[mine]), where)
+        bounds = state.clauses.bound[rows]
+        const = sum((w * b for w, b in zip(on_rows, bounds, strict=True)), Fraction(0))
+        lam = np.zeros(state.clauses.rows.shape[1], dtype=object)
+        for w, c in zip(on_rows, state.clauses.rows[rows], strict=True):
+            lam = lam - w * np.array([int(v) for v in c], dtype=object)
+        value = const + _exact_least(state, active, len(state.parts), lam, lower)
         strict = any(w and s for w, s in zip(on_rows, state.clauses.strict[rows], strict=True))
         if value < 0 or (value == 0 and not strict):
             raise InvalidError(
@@ -79,33 +80,53 @@ def _rationals(columns: Columns, step: str) -> list[Fraction]:
     return [Fraction(p, q) for p, q in zip(integers[::2], integers[1::2], strict=True)]
 
 
+def _active(
+    state: Case, nodes: Nodes, i: int, assumed: tuple[np.ndarray, np.ndarray], where: str
+) -> np.ndarray:
+    """Which ReLUs pass their pre-activation on in node i, where (neurons, signs) are assumed.
+
+    Where the bounds leave it open, rounded as they are, the exact range on the box may decide: the
+    neuron is an affine function of the inputs, since those before it are decided.
+    """
+    # An assumed sign decides, even if the bounds say that the neuron is 0: see ``_lines``.
+    active = nodes.high[i] > 0
+    active[assumed[0]] = assumed[1] > 0
+    open_ = state.relu & (nodes.low[i] < 0) & (nodes.high[i] > 0)
+    open_[assumed[0]] = False
+    for h in np.flatnonzero(open_).tolist():
+        k = next(k for k, part in enumerate(state.parts) if h < part.stop)
+        layer, n = state.network.layers[k], h - state.parts[k].start
+        weight, shift = scaled_integers(np.asarray(layer.dense[n : n + 1], dtype=np.float64))
+        bias, unit = Fraction(float(layer.bias[n])), Fraction(2) ** -shift
+        active[h] = bias + unit * _exact_least(state, active, k, weight[0], {}) >= 0
+        if not active[h] and unit * _exact_least(state, active, k, -weight[0], {}) < bias:
+            raise InvalidError("exact leaf", where, "the sign of a neuron is not decided")
+    return active
+
+
 def _exact_least(
-    state: Case, active: np.ndarray, rows: slice, weights: list[int], lower: dict[int, int]
+    state: Case, active: np.ndarray, layer: int, lam: np.ndarray, lower: dict[int, int]
 ) -> Fraction:
-    """The least value of Σ w (bound − row · y) − Σ lower z on the exact box.
+    """The least value of lam · a − Σ lower z on the exact box, a being what a layer reads.
 
     Args:
         active: (hidden,) the ReLUs that pass their pre-activation on.
-        rows: of the clause; weights: w.
-        lower: hidden neuron -> integer.
+        layer: which; lam: integers.
+        lower: hidden neuron of the layers before -> integer.
     """
-    bounds = state.clauses.bound[rows]
-    const = sum((w * b for w, b in zip(weights, bounds, strict=True)), Fraction(0))
-    lam = np.zeros(state.clauses.rows.shape[1], dtype=object)
-    for w, row in zip(weights, state.clauses.rows[rows], strict=True):
-        lam = lam - w * np.array([int(v) for v in row], dtype=object)
+    const = Fraction(0)
     unit = Fraction(1)  # of lam
-    for k in range(len(state.parts) - 1, -1, -1):
-        part, layer = state.parts[k], state.network.layers[k]
+    for k in range(layer - 1, -1, -1):
+        part, before = state.parts[k], state.network.layers[k]
         mu = np.where(state.relu[part] & ~active[part], 0, lam)
         for h, w in lower.items():
             if part.start <= h < part.stop:
                 mu[h - part.start] -= Fraction(w) / unit
         whole, q = common_denominator([Fraction(v) for v in mu])
         unit /= q
-        weight, shift = scaled_integers(np.asarray(layer.dense, dtype=np.float64))
+        weight, shift = scaled_integers(np.asarray(before.dense, dtype=np.float64))
         const += unit * sum(
-            (m * Fraction(float(b)) for m, b in zip(whole, layer.bias, strict=True)), 0
+            (m * Fraction(float(b)) for m, b in zip(whole, before.bias, strict=True)), 0
         )
         lam = np.array(whole, dtype=object) @ weight
         unit *= Fraction(2) ** -shift

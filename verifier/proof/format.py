@@ -57,6 +57,7 @@ BLOCKS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
     ),
     6: ("pairs", (("stride", "u4"), ("offset", "i4"), ("minus", "u1"))),
     7: ("intervals", (("case", "u4"),)),
+    8: ("rounding", ()),
     255: ("end", (("blocks", "u4"),)),
 }  # fmt: skip
 _KINDS = {name: (kind, columns) for kind, (name, columns) in BLOCKS.items()}

@@ -185,6 +185,8 @@ class NeuronSplitSearch:
     def _whole(self, batch: Batch) -> Batch | Verdict:
         """Decide exactly the subproblems that are one linear region; return the others."""
         done = (batch.sign != 0).all(axis=1)
+        if done.any() and self.problem.network.is_rounded:
+            return Unknown("rounding hides the answer in a linear region", self._statistics())
         for i in np.flatnonzero(done):
             clause = self.problem.clauses[batch.goal[i]]
             phases = tuple(bool(s > 0) for s in batch.sign[i])

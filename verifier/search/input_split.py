@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verifier.bounds.box_kernels import ROOM_ALL, ROOM_RELAXED, Forms, pack
-from verifier.bounds.interval import interval_bounds
+from verifier.bounds.interval import Bounds, interval_bounds
 from verifier.bounds.threads import cores
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search import input_split_kernel as kernel
@@ -80,14 +80,20 @@ class InputSplitSearch:
         threads: workers; by default one a core this process may use.
         proof: whether the tree is to be checked by ``verifier.proof``: bounds then leave room for
             its coarser numbers.
+        bounds: pre-activation bounds of every layer on the whole box, if not those of intervals.
     """
 
     def __init__(
-        self, problem: Problem, threads: int | None = None, *, proof: bool = False
+        self,
+        problem: Problem,
+        threads: int | None = None,
+        *,
+        proof: bool = False,
+        bounds: list[Bounds] | None = None,
     ) -> None:
         self.problem = problem
         lower, upper = problem.box
-        bounds = interval_bounds(problem.network, lower, upper)
+        bounds = interval_bounds(problem.network, lower, upper) if bounds is None else bounds
         self.net, self._low, self._high = pack(problem.network, lower, upper, bounds)
         if proof:
             self.net = self.net._replace(room_relaxed=ROOM_RELAXED, room_all=ROOM_ALL)

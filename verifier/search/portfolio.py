@@ -18,6 +18,7 @@ from verifier.core.verdict import Proved, Refuted, Replay, Unknown, Verdict, Wit
 from verifier.search import branch_and_bound, input_split
 from verifier.search.attack import attack
 from verifier.search.problem import Deadline, Problem, Progress, problems
+from verifier.search.rounded_root import rounded_root
 
 ENGINES = ("auto", "bab", "milp", "lp", "interval")
 
@@ -134,20 +135,29 @@ def _decide(
         witness = attack(problem, deadline, rng=rng, samples=samples)
         if witness is not None:
             return Refuted(witness, {"attack": 1.0})
-    return _branch_and_bound(problem, deadline, progress, rng if engine == "auto" else None, proof)
+    return split_search(problem, deadline, progress, rng if engine == "auto" else None, proof)
 
 
-def _branch_and_bound(
+def split_search(
     problem: Problem,
     deadline: Deadline,
     progress: Progress | None,
     rng: np.random.Generator | None,
     proof: bool,
 ) -> Verdict:
-    """Split inputs where there are few, neurons otherwise and where rounding hides the answer."""
+    """Split inputs where there are few, neurons otherwise and where rounding hides the answer.
+
+    Args:
+        problem: the question, in exact arithmetic or with the rounding of its layers.
+        deadline: when to give up.
+        progress: told what is going on.
+        rng: for attacks along the way; None for none.
+        proof: whether the evidence is to be written as a proof.
+    """
     if not input_split.suits(problem):
         return branch_and_bound.run(problem, deadline, progress, keep_multipliers=proof)
-    search = input_split.InputSplitSearch(problem, proof=proof)
+    bounds = rounded_root(problem) if problem.network.is_rounded else None
+    search = input_split.InputSplitSearch(problem, proof=proof, bounds=bounds)
     verdict = _split_and_attack(problem, search, _UntilStuck(deadline, search), progress, rng)
     if not isinstance(verdict, Unknown) or not search.stuck:
         return verdict

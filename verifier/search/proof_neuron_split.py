@@ -36,6 +36,8 @@ def write(tree: NeuronSplitTree, case: Case, writer: Writer) -> None:
     starts = np.array([part.start for part in case.parts], dtype=np.int64)
     for lemma in tree.lemmas:
         _write_lemma(lemma, starts, case, writer)
+        if case.float32:
+            writer.block("rounding")
     if len(case.clauses.first) > 2:
         writer.block("neurons", action=[_CLAUSES])
     _Tree(tree, starts, case).write(writer)

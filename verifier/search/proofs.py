@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from itertools import groupby
 from typing import Any, BinaryIO
 
@@ -12,7 +13,8 @@ from verifier.core.property import Case as PropertyCase
 from verifier.core.property import Property
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict
 from verifier.proof.case import Case
-from verifier.proof.claim import header
+from verifier.proof.claim import FLOAT32, REAL, header
+from verifier.proof.float32 import Float32Error, evaluate, rounded
 from verifier.proof.format import Writer
 from verifier.search import proof_input_split, proof_interval, proof_neuron_split
 from verifier.search.balls import EnclosureEvidence
@@ -20,12 +22,15 @@ from verifier.search.branch_and_bound import NeuronSplitTree
 from verifier.search.input_split import InputSplitTree
 from verifier.search.interval import IntervalEvidence
 from verifier.search.lp_tree import LpEvidence
+from verifier.search.rounded_root import write_root
 
 #: Appends the blocks of one case: (evidence, the checker's view of the case, the proof's writer).
 WriteCase = Callable[[Any, Case, Writer], None]
 
 
 def _input_split(tree: InputSplitTree, case: Case, writer: Writer) -> None:
+    if case.float32:
+        write_root(case, writer)
     proof_input_split.write(tree, case, writer)
 
 
@@ -47,25 +52,34 @@ def write(
     *,
     model_sha256: str,
     property_sha256: str,
+    float32: bool = False,
 ) -> None:
     """Write what supports a verdict so that ``verifier.proof`` can check it.
 
     Args:
         stream: open for writing bytes; the proof is written block by block.
         network, prop: what the verdict is about, as the two files say.
-        verdict: of ``certify`` with ``proof=True``.
+        verdict: of ``certify`` or ``certify_float32`` with ``proof=True``.
         model_sha256, property_sha256: of the two files.
+        float32: whether the verdict is about what float32 sums can give; the network then has
+            the layers that a runtime computes.
 
     Raises:
         ExportError: there is nothing to write, or it cannot be written (yet), with the reason.
     """
     if isinstance(verdict, Unknown):
         raise ExportError("nothing was decided")
+    semantics = FLOAT32 if float32 else REAL
     if isinstance(verdict, Refuted):
-        Writer(stream, header(model_sha256, property_sha256, verdict.witness.x)).close()
+        x = verdict.witness.x
+        if float32 and not _breaks(network, prop, x):
+            raise ExportError("only onnxruntime's own order of summation gives unsafe outputs")
+        text = header(model_sha256, property_sha256, x, semantics=semantics)
+        Writer(stream, text).close()
         return
+    writer = Writer(stream, header(model_sha256, property_sha256, semantics=semantics))
     try:
-        _write_cases(Writer(stream, header(model_sha256, property_sha256)), network, prop, verdict)
+        _write_cases(writer, rounded(network) if float32 else network, prop, verdict)
     except CertificateError as problem:
         raise ExportError(f"no proof can be written: {problem}") from problem
 
@@ -94,6 +108,14 @@ def _write_cases(writer: Writer, network: Network, prop: Property, verdict: Prov
             if index in evidence:
                 _writer(evidence[index])(evidence[index], state, writer)
     writer.close()
+
+
+def _breaks(network: Network, prop: Property, x: Sequence[Fraction]) -> bool:
+    """Whether the checker's order of summation gives unsafe outputs at a float32 point."""
+    try:
+        return prop.violation(x, evaluate(network, x)) is not None
+    except Float32Error:
+        return False
 
 
 def _is_open(case: PropertyCase) -> bool:

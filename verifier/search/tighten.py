@@ -60,7 +60,8 @@ def tighten_layer(
         index = unstable[first : first + chunk]
         rows = weight[index].toarray() if sp.issparse(weight) else weight[index]
         bias = engine.bias[layer][index]
-        goals = Goals(layer, np.concatenate([rows, -rows]), np.concatenate([bias, -bias]))
+        const = [engine.less_rounding(side, layer, index) for side in (bias, -bias)]
+        goals = Goals(layer, np.concatenate([rows, -rows]), np.concatenate(const))
         leaves = split_goals(Batch.root(engine, units, goals), rounds, stop)
         if keep is not None:
             leaves = few_bits(leaves)
