@@ -64,6 +64,7 @@ class Relaxation:
         post: per layer (n_out,).
         unstable: (k, 2) pairs (layer, index), by layer.
         cut_rows: (k,) for each unstable neuron the row 0 ≤ a − z.
+        affine_rows: per layer (n_out,) the rows W a − z = −b, −1 for a neuron without a column z.
     """
 
     system: System
@@ -71,6 +72,7 @@ class Relaxation:
     post: tuple[np.ndarray, ...]
     unstable: np.ndarray
     cut_rows: np.ndarray
+    affine_rows: tuple[np.ndarray, ...]
 
     @cached_property
     def unstable_columns(self) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +153,7 @@ def relax(network: Network, box: Bounds, bounds: list[Bounds]) -> Relaxation:
         raise OverflowError("the bounds of a pre-activation leave the float64 range")
     rows, columns = _Rows(), [box]
     count, previous = network.n_inputs, np.arange(network.n_inputs)
-    pre, post, unstable, cut_rows = [], [], [], []
+    pre, post, unstable, cut_rows, affine_rows = [], [], [], [], []
     for k, (layer, (lower, upper)) in enumerate(zip(network.layers, bounds, strict=True)):
         kept = ~(layer.relu & (upper <= 0))
         split = np.flatnonzero(layer.relu & (lower < 0) & (upper > 0))
@@ -162,6 +164,7 @@ def relax(network: Network, box: Bounds, bounds: list[Bounds]) -> Relaxation:
         a[split] = count + np.arange(len(split))
         count += len(split)
         columns += [(lower[kept], upper[kept]), (np.zeros(len(split)), upper[split])]
+        affine_rows.append(np.where(kept, rows.count + np.cumsum(kept) - 1, -1))
         _affine_rows(rows, layer, kept, previous, z)
         cut_rows.append(rows.count + np.arange(len(split)))
         _triangle_rows(rows, z[split], a[split], lower[split], upper[split])
@@ -175,8 +178,9 @@ def relax(network: Network, box: Bounds, bounds: list[Bounds]) -> Relaxation:
         (np.concatenate(rows.lower), np.concatenate(rows.upper)),
     )
     return Relaxation(
-        system, tuple(pre), tuple(post), np.concatenate(unstable), np.concatenate(cut_rows)
-    )
+        system, tuple(pre), tuple(post), np.concatenate(unstable), np.concatenate(cut_rows),
+        tuple(affine_rows),
+    )  # fmt: skip
 
 
 def _affine_rows(

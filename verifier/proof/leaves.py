@@ -208,8 +208,10 @@ def _lines(
     slopes: np.ndarray,
     assumed: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> list[Lines]:
-    """The lines of the ReLUs before a layer, with these slopes below the unstable ones.
+    """The lines of the ReLUs before a layer, with these slopes below.
 
+    relu(z) ≥ α z for every z: a slope holds for a stable neuron too, so that a proof need not know
+    which ends of intervals the checker finds to be 0.
     Where a sign is assumed it decides, even if the bounds say that the neuron is 0: both lines
     hold then, and the proof was made with this one.
     """
@@ -218,8 +220,7 @@ def _lines(
     for p in state.parts[:layer]:
         relu = state.relu[p]
         lines = Lines.of(relu, low[:, p], high[:, p], None, state.chain.bits)
-        unstable = relu & (low[:, p] < 0) & (high[:, p] > 0)
-        below = np.where(unstable, slopes[:, p], lines.below)
+        below = np.where(relu, slopes[:, p], lines.below)
         here = (index >= p.start) & (index < p.stop)
         here[here] = relu[index[here] - p.start]
         where = row[here], index[here] - p.start

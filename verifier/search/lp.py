@@ -11,7 +11,6 @@ from verifier.core.verdict import Proved, Refuted, Unknown, Verdict
 from verifier.search.lp_tree import (
     ClauseLp,
     ClauseTree,
-    DualLeaf,
     LpEvidence,
     relaxed,
     witness_at,
@@ -42,7 +41,7 @@ def run(problem: Problem, deadline: Deadline, bounds: list[Bounds] | None = None
         hint = program.solve({}, deadline.left)
         closing = program.closing(hint)
         if closing is not None:
-            trees.append(ClauseTree(clause.index, DualLeaf(closing)))
+            trees.append(ClauseTree(clause.index, closing))
             continue
         witness = witness_at(problem, clause, hint)
         if witness is not None:

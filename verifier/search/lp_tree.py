@@ -33,9 +33,11 @@ class DualLeaf:
 
     Args:
         multipliers: (rows,) of the relaxation with the clause's rows appended.
+        bound: that safe bound.
     """
 
     multipliers: np.ndarray
+    bound: float
 
 
 @dataclass(frozen=True)
@@ -193,13 +195,13 @@ class ClauseLp:
         self._lp.set_columns(both, self._columns[0][both], self._columns[1][both])
         self._lp.set_rows(row, self._rows[0][row], self._rows[1][row])
 
-    def closing(self, hint: LpHint) -> np.ndarray | None:
+    def closing(self, hint: LpHint) -> DualLeaf | None:
         """The hint's multipliers if they prove the node's system empty, else None."""
         if hint.multipliers is None:
             return None
         zero = np.zeros(self.system.matrix.shape[1])
         bound = safe_lower_bound(self.system, zero, hint.multipliers)
-        return hint.multipliers if bound > 0 else None
+        return DualLeaf(hint.multipliers, bound) if bound > 0 else None
 
 
 class ClauseSearch:
@@ -274,7 +276,7 @@ class ClauseSearch:
         hint = self._lp.solve(phases, deadline.left)
         closing = self._lp.closing(hint)
         if closing is not None:
-            return DualLeaf(closing)
+            return closing
         witness = witness_at(self._problem, self._clause, hint)
         if witness is not None:
             return witness

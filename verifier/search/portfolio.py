@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import root_bounds
 from verifier.bounds.threads import single_threaded_blas
 from verifier.core.errors import NetworkError
@@ -123,12 +124,16 @@ def _decide(
         if engine == "interval" or isinstance(verdict, Proved):
             return verdict
     if engine in ("lp", "milp"):
-        from verifier.search import lp, milp
+        from verifier.search import lp, milp, proof_lp
 
-        _, bounds = root_bounds(problem.network, *problem.box, stop=lambda: deadline.passed)
-        if engine == "lp":
-            return lp.run(problem, deadline, bounds=bounds)
-        return milp.run(problem, deadline, solver=solver, bounds=bounds)
+        def program(bounds: list[Bounds]) -> Verdict:
+            if engine == "lp":
+                return lp.run(problem, deadline, bounds=bounds)
+            return milp.run(problem, deadline, solver=solver, bounds=bounds)
+
+        if proof:
+            return proof_lp.run(problem, deadline, program)
+        return program(root_bounds(problem.network, *problem.box, stop=lambda: deadline.passed)[1])
     if engine == "auto":
         # Points are nearly free where there are few inputs; many properties fall to enough.
         samples = 4000 if problem.network.n_inputs <= 16 else 20

@@ -41,7 +41,7 @@ WRITERS: dict[type, WriteCase] = {
 }
 #: Evidence that says only that bounds on the outputs are enough.
 PASSES = (IntervalEvidence, EnclosureEvidence)
-_NAMES: dict[type, str] = {LpEvidence: "linear programs"}
+_NAMES: dict[type, str] = {LpEvidence: "linear programs not converted in time"}
 
 
 def write(
