@@ -182,6 +182,8 @@ class Replay:
         tree, starts = self.tree, [visit(self.problem, node)]
         for r in self.rows.get(number, []):
             axis, at, kind = int(tree.axis[r]), float(tree.at[r]), int(tree.kind[r])
+            if kind == cut_kernel.SLOPE:  # what the rule says anyway
+                continue
             if kind in (cut_kernel.SPLIT, cut_kernel.SPLIT_NEURON):
                 assert r == self.rows[number][-1], "a node goes on after its split"
                 node.open = [c for c in node.open if not self.closed(starts, c, node)]

@@ -441,3 +441,45 @@ def test_a_threshold_far_below_what_rounding_loses_elsewhere(strict: bool, tmp_p
         else:
             with pytest.raises(InvalidError, match="still open"):
                 verify(network, prop, blocks, tmp_path / "p")
+
+
+def test_named_slopes(tmp_path: Path) -> None:
+    """relu(x) + relu(−x) ≥ α x − β x: fine with equal slopes, −1 with others; no other is taken."""
+    network, box = folded(1), Box((Fraction(-1),), (Fraction(1),))
+    below = (LinearConstraint(((0, Fraction(-1)),), Fraction(1, 2)),)
+    prop = Property((PropertyCase(box, (below,)),), 1, 1)
+
+    def tried(node: list[int], neuron: list[int], slope: list[int]) -> int:
+        named = {"slope_node": node, "slope_neuron": neuron, "slope": slope}
+        return verify(
+            network, prop, [CASE, block(action=[0], axis=[0], at=[0], **named)], tmp_path / "p"
+        )
+
+    for slopes in ([0, 0], [1, 1]):
+        assert tried([0, 0], [0, 1], slopes) == 1
+    assert tried([], [], []) == tried([0], [1], [1]) == tried([0], [2], [0]) == 1
+    for node, neuron, slope in (([0, 0], [0, 1], [1, 0]), ([0], [1], [0]), ([0], [0], [0])):
+        with pytest.raises(InvalidError, match="still open"):
+            tried(node, neuron, slope)
+    for node, neuron, slope in (
+        ([1], [0], [1]), ([0], [3], [1]), ([0], [0], [2]), ([0, 0], [1, 0], [1, 1]),
+        ([0, 0], [0, 0], [1, 1]), ([0], [0], []), ([], [0], [1]), ([0], [], [1]),
+    ):  # fmt: skip
+        with pytest.raises(InvalidError, match="slope, "):
+            tried(node, neuron, slope)
+
+
+def test_the_search_names_slopes_where_bounds_nearly_tie(tmp_path: Path) -> None:
+    """Bounds of 1023/1024, near which one rounding more or less would choose another slope."""
+    network = folded(2)
+    clause = (LinearConstraint(((0, Fraction(1)),), Fraction(5, 4)),)
+    for share, named in ((1, True), (Fraction(10**6 + 1, 10**6), True), (Fraction(9, 8), False)):
+        box = Box((Fraction(-1),), (Fraction(1023, 1024) * share,))
+        prop = Property((PropertyCase(box, (clause,)),), 1, 1)
+        found = solved(network, prop)
+        assert found is not None
+        blocks = blocks_of(written(network, prop, found, tmp_path / "p"))
+        slopes = [s for _, c in blocks for s in c.get("slope", ())]
+        assert bool(slopes) == named
+        verify(network, prop, blocks, tmp_path / "q")
+        assert all(s in (0, 1) for s in slopes)

@@ -1,8 +1,11 @@
 """A part of the random instances: no wrong verdict, no wrong VALID."""
 
+from pathlib import Path
+
 import pytest
 
 from tests import oracle
+from tests.soundness.proofs import nodes_checked, prove
 from tests.soundness.random_instances import compare, instance, is_wrong
 from verifier.core.verdict import Proved, Refuted, Unknown, Witness
 
@@ -31,3 +34,11 @@ def test_a_wrong_verdict_would_be_seen(seed):
     assert is_wrong(network, prop, Proved(()), violated) is violated
     assert is_wrong(network, prop, outside, violated)
     assert not is_wrong(network, prop, Unknown("time"), violated)
+
+
+@pytest.mark.parametrize("seed", [177, 1759, 7437, 8077])
+def test_proofs_at_ties_are_valid(seed: int, tmp_path: Path) -> None:
+    """Thresholds of 2^-80, and signs that only exact arithmetic decides: checks failed here once."""
+    network, prop = instance(seed)
+    assert prove(network, prop, tmp_path / "p")
+    assert nodes_checked(network, prop, tmp_path / "p") > 0

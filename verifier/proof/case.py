@@ -27,6 +27,10 @@ MAX_NODES, _CHUNK, _MAX_BYTES = 4096, 1 << 15, 1 << 31
 _THREADS = min(4, os.cpu_count() or 1)
 
 
+#: (node, hidden neuron, slope of the line below its ReLU), slopes in [0, 1].
+Slopes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 class InvalidError(CertificateError):
     """Not a proof: the rule, the step, and what disagrees."""
 
@@ -212,8 +216,12 @@ class Case:
             parts.append(backward(self.chain.layers, self.chain.scale, rows, self.chain.bits))
         return Forms.join(parts)
 
-    def tighten(self, nodes: Nodes) -> list[Lines]:
-        """Bound every unstable neuron again, layer by layer, in every node."""
+    def tighten(self, nodes: Nodes, slopes: Slopes) -> list[Lines]:
+        """Bound every unstable neuron again, layer by layer, in every node.
+
+        Args:
+            slopes: those that are not the default.
+        """
         lines: list[Lines] = []
         for k, part in enumerate(self.parts):
             low, high = nodes.low[:, part], nodes.high[:, part]
@@ -228,6 +236,12 @@ class Case:
                 low[owner, neuron] = np.maximum(low[owner, neuron], least)
                 high[owner, neuron] = np.minimum(high[owner, neuron], most)
             lines.append(Lines.of(self.relu[part], low, high, None, self.chain.bits))
+            owner, index, slope = slopes
+            here = (index >= part.start) & (index < part.stop)
+            here &= (
+                self.relu[index] & (nodes.low[owner, index] < 0) & (nodes.high[owner, index] > 0)
+            )
+            lines[-1].below[owner[here], index[here] - part.start] = slope[here]
         return lines
 
     def _range(

@@ -37,6 +37,7 @@ BLOCKS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
             ("action", "u1"), ("axis", "u4"), ("at", "i8"),
             ("close_node", "u4"), ("close_clause", "u4"), ("weight", "u2"),
             ("cut_node", "u4"), ("cut_axis", "u4"), ("cut_above", "u1"), ("cut_at", "i8"),
+            ("slope_node", "u4"), ("slope_neuron", "u4"), ("slope", "u1"),
         ),
     ),
     4: (

@@ -27,14 +27,16 @@ def wide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _top(mantissa: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    """The k with |mantissa| 2^exponent ≤ 2^k, one too large at most; tiny for 0."""
-    bits = np.frexp(np.abs(mantissa).astype(np.float64))[1]
-    return np.where(mantissa == 0, _NOTHING, exponent + bits)
+    """A k with |mantissa| 2^exponent ≤ 2^k, one too large at most; tiny for 0."""
+    # From the exponent of the float; that of 0 is −1023.
+    bits = ((mantissa.astype(np.float64).view(np.int64) >> 52) & 2047) - 1022
+    return np.where(bits > -1022, exponent + bits, _NOTHING)
 
 
 def _moved(mantissa: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """⌊mantissa 2^shift⌋, for results below 2^63."""
-    return (mantissa >> np.clip(-shift, 0, 63)) << np.clip(shift, 0, 63)
+    left = np.minimum(np.maximum(shift, 0), 63)
+    return (mantissa >> np.minimum(left - shift, 63)) << left
 
 
 class Total:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.proof.case import Case, InvalidError, Nodes
+from verifier.proof.case import Case, InvalidError, Nodes, Slopes
 from verifier.proof.format import Columns
 from verifier.proof.forms import Forms, wide
 from verifier.proof.integers import Lines
@@ -55,7 +55,7 @@ def visit(state: Case, columns: Columns, step: str) -> int:
     if not count == len(columns["axis"]) == len(columns["at"]) or most > _AGAIN:
         raise InvalidError("visit", step, "columns of different lengths, or an unknown action")
     nodes = state.pop(count, step)
-    lines = state.tighten(nodes)
+    lines = state.tighten(nodes, _slopes(state, count, columns, step))
     nodes.open[(nodes.low > nodes.high).any(axis=1)] = False
     bounded = _bounded(state, nodes, lines)
     _close_single(nodes, bounded)
@@ -63,6 +63,19 @@ def visit(state: Case, columns: Columns, step: str) -> int:
     _cut(nodes, bounded, columns, step)
     _act(state, nodes, columns, step)
     return count
+
+
+def _slopes(state: Case, count: int, columns: Columns, step: str) -> Slopes:
+    """The slopes that the proof names."""
+    node, neuron = columns["slope_node"].astype(np.int64), columns["slope_neuron"].astype(np.int64)
+    slope, hidden = columns["slope"].astype(np.float64), len(state.relu)
+    if not len(node) == len(neuron) == len(slope) or (
+        len(node) and (node.max() >= count or neuron.max() >= hidden or slope.max() > 1)
+    ):
+        raise InvalidError("slope", step, "a node or neuron that does not exist, or no slope")
+    if (np.diff(node * hidden + neuron) <= 0).any():
+        raise InvalidError("slope", step, "nodes and neurons that do not ascend")
+    return node, neuron, slope
 
 
 def _bounded(state: Case, nodes: Nodes, lines: Sequence[Lines]) -> Bounded:

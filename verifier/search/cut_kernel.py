@@ -6,7 +6,7 @@ from verifier.bounds.float_error import TINY, UNIT
 from verifier.bounds.jit import jit
 
 #: Kinds of steps in the log of a search.
-SPLIT, CUT_BELOW, CUT_ABOVE, SPLIT_NEURON, CLOSE, AGAIN = 0, 1, 2, 3, 4, 5
+SPLIT, CUT_BELOW, CUT_ABOVE, SPLIT_NEURON, CLOSE, AGAIN, SLOPE = 0, 1, 2, 3, 4, 5, 6
 
 #: Share of a box's radius that a cut leaves standing beyond what rounding asks for: a proof is
 #: checked with coarser numbers than it was found with.

@@ -36,8 +36,9 @@ class InputSplitTree:
     above (kind 2) ``at[r]`` was found free of unsafe points by the bounds of that node, or (kind 3)
     the sign of neuron ``axis[r]`` = layer * stride + index was split, ``child[r]`` being the part
     where it is >= 0, or (kind 4) clause ``axis[r]`` was closed by the combination of forms with the
-    weights ``weights[child[r]]``, or (kind 5) the node was bounded again after its cuts. Node 0 is
-    the outermost box.
+    weights ``weights[child[r]]``, or (kind 5) the node was bounded again after its cuts, or (kind
+    6) the slope below the ReLU of neuron ``axis[r]`` was ``at[r]``, where bounds nearly tie. Node 0
+    is the outermost box.
 
     Args:
         lower, upper: the outermost box.
@@ -127,7 +128,8 @@ class InputSplitSearch:
             np.zeros((capacity, kernel.MAX_SPLITS, 3), dtype=np.int64),
             np.zeros(capacity, dtype=np.int64),
         )  # fmt: skip
-        rows, forms = _MAX_BUDGET * (2 * d + 2 + clauses), np.diff(self.rows.first).max()
+        rows = _MAX_BUDGET * (2 * d + 2 + clauses) + depth * padded
+        forms = np.diff(self.rows.first).max()
         log = kernel.Log(
             np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int8),
             np.zeros(rows, dtype=np.int32), np.zeros(rows), np.zeros(rows, dtype=np.int64),

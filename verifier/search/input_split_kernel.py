@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from verifier.bounds.box_kernels import (
+    FLAT_BELOW,
     Forms,
     Packed,
     bound_row,
@@ -33,6 +34,7 @@ from verifier.search.combine_kernel import combine
 from verifier.search.cut_kernel import (
     AGAIN,
     CLOSE,
+    SLOPE,
     SPLIT,
     SPLIT_NEURON,
     contract,
@@ -46,6 +48,9 @@ DONE, CANDIDATE, BUDGET, FULL = 0, 1, 2, 3
 WEIGHT_UNIT = 32768.0
 #: Neurons whose sign may be split on one path.
 MAX_SPLITS = 24
+#: A proof names the slope below a ReLU if the bounds that decide it are so near to a tie: the
+#: checker's differ by rounding and by the room that the search leaves, a thousand times less.
+_TIE = 1e-4
 #: A neuron is split if it alone answers for this share of the whole gap.
 _NEURON_GAIN = 0.9
 
@@ -79,7 +84,8 @@ class Log(NamedTuple):
     """What was done to which node, a row a step; a split has children ``child``, ``child + 1``.
 
     For a neuron split ``axis`` is layer * P + index, ``child`` is the part where z >= 0. A clause
-    ``axis`` closed by a combination has its weights in row ``child`` of ``weights``.
+    ``axis`` closed by a combination has its weights in row ``child`` of ``weights``. The slope
+    below neuron ``axis`` is ``at`` where a tie is near.
     """
 
     node: np.ndarray
@@ -137,6 +143,8 @@ def search(net, rows, stack, top, budget, next_node, log, f, w, counts):  # type
         whose float64 outputs look unsafe.
     """
     capacity = stack.lower.shape[0]
+    # Rows of one visit: a slope a neuron, two cuts an input, a clause each, a split.
+    most = net.width[1:].sum() + 2 * net.width[0] + rows.first.shape[0] + 1
     written = 0
     counts[4] = 0
     visited = 0
@@ -148,10 +156,15 @@ def search(net, rows, stack, top, budget, next_node, log, f, w, counts):  # type
         if top + 1 >= capacity:
             reason = FULL
             break
+        if written + most >= log.node.shape[0]:
+            break
         top -= 1
         visited += 1
         set_box(stack.lower[top], stack.upper[top], f)
-        if not tighten(net, stack.low[top], stack.high[top], f):
+        some_left = tighten(net, stack.low[top], stack.high[top], f)
+        if net.room_all > 0.0:
+            written = log_slopes(net, stack, top, log, written)
+        if not some_left:
             continue
         still_open, hit, written = close_clauses(net, rows, stack, top, log, written, counts, f, w)
         if still_open > 0:
@@ -163,6 +176,26 @@ def search(net, rows, stack, top, budget, next_node, log, f, w, counts):  # type
     counts[1] = written
     counts[2] = next_node
     return top, reason
+
+
+@jit
+def log_slopes(net, stack, top, log, written):  # type: ignore[no-untyped-def]
+    """Log which slopes are used below the ReLUs of slot ``top`` where rounding might decide.
+
+    Returns:
+        log rows written.
+    """
+    for k in range(net.width.shape[0] - 1):
+        for i in range(net.width[k + 1]):
+            low, high = stack.low[top, k, i], stack.high[top, k, i]
+            if not (net.relu[k, i] and low < 0.0 and high > 0.0):
+                continue
+            if abs(high + low * FLAT_BELOW) <= _TIE * high:
+                slope = 0.0 if high < -low * FLAT_BELOW else 1.0
+                number = k * stack.low.shape[2] + i
+                log_row(log, written, stack.node[top], SLOPE, number, slope, -1)
+                written += 1
+    return written
 
 
 @jit

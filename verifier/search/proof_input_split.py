@@ -13,7 +13,15 @@ from verifier.core.errors import CertificateError
 from verifier.proof.case import Case
 from verifier.proof.chain import Chain
 from verifier.proof.format import Writer
-from verifier.search.cut_kernel import AGAIN, CLOSE, CUT_ABOVE, CUT_BELOW, SPLIT, SPLIT_NEURON
+from verifier.search.cut_kernel import (
+    AGAIN,
+    CLOSE,
+    CUT_ABOVE,
+    CUT_BELOW,
+    SLOPE,
+    SPLIT,
+    SPLIT_NEURON,
+)
 from verifier.search.input_split import InputSplitTree
 from verifier.search.input_split_kernel import WEIGHT_UNIT
 
@@ -117,6 +125,8 @@ class _Rows:
         self.weights = tree.weights
         self.kind, self.axis = tree.kind[order].astype(np.int64), tree.axis[order].astype(np.int64)
         self.child = tree.child[order]
+        self.start_of = np.array([part.start for part in case.parts], dtype=np.int64)
+        self.slope = tree.at[order]
         node = tree.node[order]
         count = int(max(node.max(initial=0), tree.child.max(initial=0) + 1)) + 1
         self.start = np.searchsorted(node, np.arange(count + 1))
@@ -140,6 +150,7 @@ class _Rows:
         owner = np.repeat(np.arange(len(sizes)), sizes)
         row = np.arange(len(owner)) + np.repeat(batch.row - (np.cumsum(sizes) - sizes), sizes)
         columns = self._closes(batch, owner, row) | self._cuts(batch, owner, row)
+        columns |= self._slopes(owner, row)
         ended = last < stop
         row = last[ended]
         action, axis, at = (np.zeros(len(ended), dtype=np.int64) for _ in range(3))
@@ -165,6 +176,15 @@ class _Rows:
         over = np.frexp(whole.max(axis=1, initial=1) / 2.0**16)[1]
         weight = (whole >> np.maximum(over, 0)[:, None])[used]
         return {"close_node": owner, "close_clause": self.axis[row], "weight": weight}
+
+    def _slopes(self, owner: np.ndarray, row: np.ndarray) -> dict[str, np.ndarray]:
+        """The slopes that the checker's bounds might decide otherwise."""
+        some = self.kind[row] == SLOPE
+        layer, neuron = np.divmod(self.axis[row[some]], self.stride)
+        return {
+            "slope_node": owner[some], "slope_neuron": self.start_of[layer] + neuron,
+            "slope": self.slope[row[some]].astype(np.int64),
+        }  # fmt: skip
 
     def _cuts(self, batch: _Open, owner: np.ndarray, row: np.ndarray) -> dict[str, np.ndarray]:
         """The cuts that still cut on the grid; the batch's boxes are cut."""
