@@ -5,6 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from constructions.dataset import load_dataset
+from relucid.bundled import open_model
 from tests.input_split_replay import provable
 from tests.search.test_branch_and_bound import TREES, kinds, tied
 from tests.strategies import random_network, random_property
@@ -132,3 +134,15 @@ def test_a_proof_for_another_property_or_network_is_refused(tmp_path):
     other, _ = provable(5, TREES["several clauses"][1], (2, 3)).source
     with pytest.raises(InvalidError):
         checked(path, other, prop)
+
+
+def test_slopes_of_neurons_that_only_the_search_takes_for_unstable(tmp_path):
+    """A convolution hands values ≥ 0 through ReLUs; floats see a lower end of -1e-17 there."""
+    network = open_model("digits-conv-robust").network
+    data = load_dataset("digits:test")
+    center = [int(v) * data.scale for v in data.points[30]]
+    box = Box.ball(center, Fraction(1, 10), (Fraction(0), Fraction(1)))
+    prop = Property.robustness(box, int(data.labels[30]), 10)
+    (tree,) = proof(path := tmp_path / "p.proof", network, prop)
+    assert tree.lemmas
+    assert checked(path, network, prop) == 10

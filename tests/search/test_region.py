@@ -102,8 +102,20 @@ def test_the_same_point_does_not_satisfy_strict_constraints():
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2, 3])
-def test_stop_is_obeyed_between_steps(calls):
+def test_stop_is_obeyed_between_steps(calls, monkeypatch):
+    monkeypatch.setattr("verifier.search.region.decide_by_hint", lambda system: None)
     problem = third(strict=False)
     regions, _ = regions_of(problem)
     left = iter([False] * calls)
     assert regions.decide(problem.clauses[0], (False, False), lambda: next(left, True)) is None
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_quickly_is_what_floats_propose(strict, monkeypatch):
+    problem = third(strict)
+    regions, _ = regions_of(problem)
+    ask = (problem.clauses[0], (False, False), lambda: False)
+    assert regions.decide(*ask, quickly=True) is not None
+    monkeypatch.setattr("verifier.search.region.decide_by_hint", lambda system: None)
+    assert regions.decide(*ask, quickly=True) is None
+    assert regions.decide(*ask) is not None

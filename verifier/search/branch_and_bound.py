@@ -18,7 +18,7 @@ from verifier.bounds.interval import Bounds
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search.attack import exact_hit
 from verifier.search.branching import choose
-from verifier.search.problem import Deadline, Problem, Progress
+from verifier.search.problem import Clause, Deadline, Problem, Progress
 from verifier.search.region import RegionCertificate, Regions
 from verifier.search.root import RootBounds
 from verifier.search.split_record import LeafRecord, Lemma
@@ -112,6 +112,7 @@ class NeuronSplitSearch:
         self.nodes: list[tuple[int, int, int, int, int]] = []
         self.leaves: list[LeafRecord] = []
         self.certificates: dict[int, RegionCertificate] = {}
+        self.late: list[tuple[int, Clause, tuple[bool, ...]]] = []
         self.pool: list[Batch] = []
         self.visited = 0
 
@@ -145,7 +146,7 @@ class NeuronSplitSearch:
         clauses = self.problem.clauses
         goals = clause_goals(self.problem)
         self.nodes = [(c, -1, -1, -1, 0) for c in range(len(clauses))]
-        self.leaves, self.certificates = [], {}
+        self.leaves, self.certificates, self.late = [], {}, []
         self.pool = [Batch.root(self.roots.engine, self.units, goals)]
 
     def _search(self, slot: Deadline) -> Verdict | None:
@@ -159,7 +160,7 @@ class NeuronSplitSearch:
             if len(found):
                 self.pool.append(found)
             if not self.pool:
-                return Proved(self._tree(), self._statistics())
+                return self._finish()
             if self.deadline.passed or slot.passed:
                 return None
             step = Deadline(math.inf)
@@ -183,20 +184,38 @@ class NeuronSplitSearch:
         return batch.take(picked)
 
     def _whole(self, batch: Batch) -> Batch | Verdict:
-        """Decide exactly the subproblems that are one linear region; return the others."""
+        """Decide the subproblems that are one linear region, or put them off; the others."""
         done = (batch.sign != 0).all(axis=1)
         if done.any() and self.problem.network.is_rounded:
             return Unknown("rounding hides the answer in a linear region", self._statistics())
         for i in np.flatnonzero(done):
             clause = self.problem.clauses[batch.goal[i]]
             phases = tuple(bool(s > 0) for s in batch.sign[i])
-            outcome = self.regions.decide(clause, phases, lambda: self.deadline.passed)
+            outcome = self.regions.decide(clause, phases, self._stopped, quickly=True)
+            if isinstance(outcome, Witness):
+                return Refuted(outcome, self._statistics())
+            if outcome is None:
+                self.late.append((int(batch.node[i]), clause, phases))
+            else:
+                self.certificates[int(batch.node[i])] = outcome
+        return batch.take(np.flatnonzero(~done)) if done.any() else batch
+
+    def _stopped(self) -> bool:
+        """Whether the time is up."""
+        return self.deadline.passed
+
+    def _finish(self) -> Verdict:
+        """The regions that only exact arithmetic decides, when nothing else is left."""
+        while self.late:
+            node, clause, phases = self.late[-1]
+            outcome = self.regions.decide(clause, phases, self._stopped)
             if outcome is None:
                 return Unknown("time limit reached", self._statistics())
             if isinstance(outcome, Witness):
                 return Refuted(outcome, self._statistics())
-            self.certificates[int(batch.node[i])] = outcome
-        return batch.take(np.flatnonzero(~done)) if done.any() else batch
+            self.certificates[node] = outcome
+            self.late.pop()
+        return Proved(self._tree(), self._statistics())
 
     def _children(self, batch: Batch) -> Batch:
         """Split every subproblem on its most promising neuron, and note it in the tree."""
@@ -240,7 +259,8 @@ class NeuronSplitSearch:
         return closed
 
     def _statistics(self) -> dict[str, float]:
-        return {"subproblems": float(self.visited), "open": float(sum(len(b) for b in self.pool))}
+        waiting = sum(len(b) for b in self.pool) + len(self.late)
+        return {"subproblems": float(self.visited), "open": float(waiting)}
 
     def _tree(self) -> NeuronSplitTree:
         """The evidence."""

@@ -19,6 +19,7 @@ from flint import fmpq, fmpq_mat
 from verifier.core.exact_lp import Inequalities, Point, decide
 from verifier.core.verdict import Witness
 from verifier.search.exact_forms import exact_layer, fraction, rational
+from verifier.search.hinted_lp import decide_by_hint
 from verifier.search.problem import Clause, Problem
 
 
@@ -68,7 +69,12 @@ class Regions:
         return [exact_layer(layer) for layer in self._problem.network.layers]
 
     def decide(
-        self, clause: Clause, phases: tuple[bool, ...], stop: Callable[[], bool]
+        self,
+        clause: Clause,
+        phases: tuple[bool, ...],
+        stop: Callable[[], bool],
+        *,
+        quickly: bool = False,
     ) -> Witness | RegionCertificate | None:
         """A witness in the region, a proof that the clause has none there, or None if stopped.
 
@@ -76,6 +82,7 @@ class Regions:
             clause: a clause of the problem.
             phases: for each unstable neuron whether it is active.
             stop: asked between steps; when it says True the answer is None.
+            quickly: only what a float solver finds and exact arithmetic confirms; else None.
 
         Raises:
             ArithmeticError: the exact results contradict each other (a defect).
@@ -97,7 +104,10 @@ class Regions:
             )
             bound.append(sum((c * outputs[1][i] for i, c in terms), rational(constraint.bound)))
             strict.append(constraint.strict)
-        answer = decide(Inequalities(rows, bound, strict, *self._box), stop)
+        system = Inequalities(rows, bound, strict, *self._box)
+        answer = decide_by_hint(system)
+        if answer is None and not quickly:
+            answer = decide(system, stop)
         if answer is None:
             return None
         if isinstance(answer, Point):
