@@ -1,5 +1,8 @@
 """Float32 evaluations in all kinds of orders, and networks that mean something else in float32."""
 
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
 
 from verifier.core.network import Layer, Network
@@ -7,19 +10,50 @@ from verifier.core.network import Layer, Network
 
 def in_some_order(layer: Layer, a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """W a + b in float32, each neuron's terms in an order of their own, some fused."""
-    out = np.empty(layer.n_out, dtype=np.float32)
-    for i, row in enumerate(np.float32(layer.dense)):
-        order = rng.permutation(len(a) + 1)
-        total = np.float32(0)
-        for j in order:
-            if j == len(a):
-                total = np.float32(total + np.float32(layer.bias[i]))
-            elif rng.random() < 0.5:  # a fused multiply-add rounds once; float64 holds the product
-                total = np.float32(np.float64(total) + np.float64(row[j]) * np.float64(a[j]))
-            else:
-                total = np.float32(total + np.float32(row[j] * a[j]))
-        out[i] = total
-    return out
+    kinds = rng.integers(2, size=layer.n_out)
+    rows = zip(np.float32(layer.dense), np.float32(layer.bias), kinds, strict=True)
+    sums = (_one_by_one, _as_a_tree)
+    return np.array([sums[kind](w, np.float32(a), b, rng) for w, b, kind in rows], dtype=np.float32)
+
+
+def _one_by_one(w: np.ndarray, a: np.ndarray, b: np.float32, rng: np.random.Generator) -> Any:
+    """From left to right in a random order; the bias stands anywhere."""
+    total = np.float32(0)
+    for j in rng.permutation(len(a) + 1):
+        if j == len(a):
+            total = np.float32(total + b)
+        elif rng.random() < 0.5:
+            total = fused(total, w[j], a[j])
+        else:
+            total = np.float32(total + np.float32(w[j] * a[j]))
+    return total
+
+
+def _as_a_tree(w: np.ndarray, a: np.ndarray, b: np.float32, rng: np.random.Generator) -> Any:
+    """Two random partial sums are added until one is left, as vector registers and blocks do."""
+    parts = [np.float32(v * u) for v, u in zip(w, a, strict=True)] + [b]
+    while len(parts) > 1:
+        i, j = sorted(rng.choice(len(parts), size=2, replace=False))
+        parts[i] = np.float32(parts[i] + parts.pop(j))
+    return parts[0]
+
+
+def fused(total: np.float32, v: np.float32, u: np.float32) -> np.float32:
+    """total + v u, rounded once."""
+    exact = Fraction(float(total)) + Fraction(float(v)) * Fraction(float(u))
+    return nearest(exact)
+
+
+def nearest(value: Fraction) -> np.float32:
+    """The float32 number nearest to a rational, of two the even one, by comparison alone."""
+    guess = np.float32(float(value))
+    around = (
+        np.nextafter(guess, np.float32(-np.inf)),
+        guess,
+        np.nextafter(guess, np.float32(np.inf)),
+    )
+    finite = [f for f in around if np.isfinite(f)]
+    return min(finite, key=lambda f: (abs(Fraction(float(f)) - value), int(f.view(np.uint32)) & 1))
 
 
 def run(network: Network, x: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

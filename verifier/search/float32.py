@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -32,6 +33,8 @@ ENGINES = ("auto", "bab")
 _OTHERWISE = "the exact counterexample that was found is none in float32"
 #: Points of a box that are run before any search, and of those how many are evaluated in integers.
 _POINTS, _TRIES = 40, 3
+#: Products of a layer up to which they are computed all at once.
+_PRODUCTS = 1 << 22
 #: By how much of the bound, at least of 1, an attack's point should overshoot it.
 _OVERSHOOTS = (0.0, 2.0**-18, 2.0**-14)
 
@@ -58,8 +61,10 @@ class Computed:
         """
         point, runs = tuple(fractions(x)), np.asarray(self.run(x), dtype=np.float64).ravel()
         outputs = []
-        with suppress(Float32Error):  # an overflow, which is no output
-            outputs.append(evaluate(self.network, point))
+        quick = _left_to_right(self.network, x)
+        if quick is None or self.prop.violation(point, quick) is not None:
+            with suppress(Float32Error):  # an overflow, which is no output
+                outputs.append(evaluate(self.network, point))
         violated = False
         if np.isfinite(runs).all():
             outputs.append(tuple(fractions(runs)))
@@ -90,6 +95,21 @@ class Computed:
         order = [0, *(1 + np.argsort(-margin[1:]))[:_TRIES]]
         found = (self.witness(points[i]) for i in order)
         return next((w for w in found if w is not None), None)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _left_to_right(network: Network, x: np.ndarray) -> tuple[Fraction, ...] | None:
+    """What ``evaluate`` gives, by this machine's float32; None if that is not known in time."""
+    a = x
+    for layer in network.layers:
+        if layer.n_in * layer.n_out > _PRODUCTS:
+            return None
+        total = np.zeros(layer.n_out, dtype=np.float32)
+        if layer.n_in:
+            total = np.cumsum(layer.dense.astype(np.float32) * a, axis=1, dtype=np.float32)[:, -1]
+        z = total + layer.bias.astype(np.float32)
+        a = np.where(layer.relu, np.maximum(z, np.float32(0)), z)
+    return tuple(fractions(a)) if np.isfinite(a).all() else None
 
 
 def _points(box: Box, rng: np.random.Generator) -> np.ndarray:
