@@ -37,7 +37,7 @@ demo: $(CORE)
 install: $(CORE)
 
 test: $(TEST)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(TEST)
 	@$(BIN)/python -m pytest -m slow $(ARGS)
