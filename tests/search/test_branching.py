@@ -85,3 +85,16 @@ def test_the_batch_is_left_alone():
     choose(batch, 4)
     for name, array in zip(Batch.ARRAYS, before, strict=True):
         np.testing.assert_array_equal(getattr(batch, name), array)
+
+
+def test_coefficients_that_overflow_choose_without_a_warning():
+    """2^600 in two layers: coefficients are infinite, and lines of slope 0 or 1 have no gap."""
+    first = Layer(np.array([[1.0], [1.0]]), np.array([0.5, -0.5]), np.ones(2, bool))
+    second = Layer(2.0**600 * np.array([[1.0, -1.0], [-1.0, 1.0]]), np.zeros(2), np.ones(2, bool))
+    network = Network((first, second, Layer(np.eye(2), np.zeros(2), np.zeros(2, bool))))
+    batch = batch_of(network, [[2.0**600, -(2.0**600)]])
+    score = scored(batch)
+    assert not np.isnan(score).any()
+    assert score.max() > 1e300
+    assert (score >= 0).all()
+    assert 0 <= choose(batch, 2)[0] < len(batch.units)

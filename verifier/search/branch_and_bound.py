@@ -109,12 +109,13 @@ class NeuronSplitSearch:
         self.roots = RootBounds(problem, proof=keep_multipliers)
         self.keep_multipliers = keep_multipliers
         self.rng = np.random.default_rng(seed)
-        self.nodes: list[tuple[int, int, int, int, int]] = []
+        #: (5, n) int32: clause, parent, layer, neuron and sign of nodes, batch by batch.
+        self.nodes: list[np.ndarray] = []
         self.leaves: list[LeafRecord] = []
         self.certificates: dict[int, RegionCertificate] = {}
         self.late: list[tuple[int, Clause, tuple[bool, ...]]] = []
         self.pool: list[Batch] = []
-        self.visited = 0
+        self.count = self.visited = 0
 
     def run(self) -> Verdict:
         """Alternate ever better root bounds with ever longer searches until one decides.
@@ -145,7 +146,9 @@ class NeuronSplitSearch:
         )
         clauses = self.problem.clauses
         goals = clause_goals(self.problem)
-        self.nodes = [(c, -1, -1, -1, 0) for c in range(len(clauses))]
+        none = np.full(len(clauses), -1)
+        roots = [np.arange(len(clauses)), none, none, none, none + 1]
+        self.nodes, self.count = [np.array(roots, dtype=np.int32)], len(clauses)
         self.leaves, self.certificates, self.late = [], {}, []
         self.pool = [Batch.root(self.roots.engine, self.units, goals)]
 
@@ -221,13 +224,11 @@ class NeuronSplitSearch:
         """Split every subproblem on its most promising neuron, and note it in the tree."""
         unit = choose(batch, min(4, len(self.units)))
         children = batch.split(unit)
-        first = len(self.nodes)
-        for i, u in enumerate(np.tile(unit, 2)):
-            sign = 1 if i < len(batch) else -1
-            parent = int(children.node[i])
-            layer, neuron = int(self.units.layer[u]), int(self.units.neuron[u])
-            self.nodes.append((int(children.goal[i]), parent, layer, neuron, sign))
-        children.node = np.arange(first, len(self.nodes))
+        both, sign = np.tile(unit, 2), np.repeat([1, -1], len(batch))
+        made = [children.goal, children.node, self.units.layer[both], self.units.neuron[both], sign]
+        self.nodes.append(np.array(made, dtype=np.int32))
+        children.node = self.count + np.arange(len(children))
+        self.count += len(children)
         self.visited += len(children)
         return children
 
@@ -264,7 +265,7 @@ class NeuronSplitSearch:
 
     def _tree(self) -> NeuronSplitTree:
         """The evidence."""
-        clause, parent, layer, neuron, sign = np.array(self.nodes, dtype=np.int32).T
+        clause, parent, layer, neuron, sign = np.concatenate(self.nodes, axis=1)
         return NeuronSplitTree(
             self.problem.case, tuple(self.roots.bounds), clause, parent, layer, neuron, sign,
             tuple(self.leaves), self.certificates, tuple(self.roots.lemmas),

@@ -34,10 +34,12 @@ def scores(units: Units, q: Queries, result: Result, free: np.ndarray) -> np.nda
             continue
         lam = result.lam[k][:, index]
         low, high, alpha = q.low[k][:, index], q.high[k][:, index], q.alpha[k][:, index]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            chord = -low * high / (high - low)
-        below = np.minimum((1.0 - alpha) * high, -alpha * low)
-        out[:, columns] = np.where(lam < 0, -lam * chord, lam * below)
+        with np.errstate(all="ignore"):
+            chord = high * (-low / (high - low))
+            below = np.minimum((1.0 - alpha) * high, -alpha * low)
+            cost = np.abs(lam) * np.where(lam < 0, chord, below)
+        # A coefficient that overflowed times no gap is no cost.
+        out[:, columns] = np.nan_to_num(cost, nan=0.0)
     out[~free] = -1.0
     return out
 

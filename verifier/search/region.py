@@ -22,6 +22,8 @@ from verifier.search.exact_forms import exact_layer, fraction, rational
 from verifier.search.hinted_lp import decide_by_hint
 from verifier.search.problem import Clause, Problem
 
+_NONE = Fraction(0)
+
 
 @dataclass(frozen=True)
 class RegionCertificate:
@@ -116,7 +118,8 @@ class Regions:
             if witness is None:
                 raise ArithmeticError("an exact solution of a region is not a counterexample")
             return witness
-        return RegionCertificate(phases, tuple(fraction(w) for w in answer.weights))
+        # Most weights are 0: one object for all of them.
+        return RegionCertificate(phases, tuple(fraction(w) if w else _NONE for w in answer.weights))
 
     def _signs_and_outputs(
         self, phases: tuple[bool, ...], stop: Callable[[], bool]

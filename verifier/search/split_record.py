@@ -46,9 +46,9 @@ class LeafRecord:
         codes, fine = slope_codes(np.where(batch.sign == 0, batch.alpha, 0.0))
         fine_leaf = np.flatnonzero(fine.any(axis=1))
         return LeafRecord(
-            batch.node.astype(np.int64), np.bincount(leaf, minlength=len(batch)),
+            batch.node.astype(np.int32), np.bincount(leaf, minlength=len(batch)).astype(np.int32),
             unit.astype(np.int32), batch.sign[leaf, unit], batch.mult[leaf, unit], codes,
-            fine_leaf.astype(np.int64), fine[fine_leaf], batch.weights,
+            fine_leaf.astype(np.int32), fine[fine_leaf], batch.weights,
         )  # fmt: skip
 
     def dense(self, units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
