@@ -256,6 +256,33 @@ def test_rules_of_exact_arithmetic_are_refused(tmp_path):
         assert caught.value.rule == name
 
 
+def test_sums_that_may_overflow_are_refused():
+    wide = Layer(np.full((1, 4), 2.0**-20), np.zeros(1), np.zeros(1, dtype=bool))
+    Case(rounded(Network((wide,))), above(1, Box((0,) * 4, (2**124,) * 4)), 0)
+    with pytest.raises(TooWideError, match="leave the float32 range"):
+        Case(rounded(Network((wide,))), above(1, Box((0,) * 4, (2**125,) * 4)), 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), slack=st.sampled_from([1e-6, 1e-3, 0.1, 3.0]))
+def test_a_proof_is_none_of_what_some_order_violates(tmp_path_factory, seed, slack):
+    """A proof for a higher threshold, replayed for one that a simulated evaluation reaches."""
+    rng = np.random.default_rng(seed)
+    network, path = float32_network(rng), tmp_path_factory.mktemp("p") / "p"
+    low = np.float32(rng.normal(size=network.n_inputs))
+    high = np.float32(low + np.float32(rng.choice([0.0, 1e-6, 0.3])))
+    box = Box(tuple(map(float, low)), tuple(map(float, high)))
+    ends = [low, high, *(np.where(rng.random(len(low)) < 0.5, low, high) for _ in range(6))]
+    top = max(float(run(network, x, rng)[-1][0]) for x in ends for _ in range(3))
+    prop = above(top + slack * (1 + abs(top)), box)
+    verdict = certify_float32(network, prop, lambda x: np.zeros(1), timeout=1.0, proof=True)
+    if isinstance(verdict, Proved):
+        written(path, network, prop, verdict, float32=True)
+        assert checked(path, network, prop).verdict == "proved"
+        with pytest.raises(InvalidError):
+            checked(path, network, above(top, box))
+
+
 def relabelled(path, semantics):
     """The same proof with another word in its header."""
     data = path.read_bytes()

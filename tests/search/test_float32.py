@@ -171,6 +171,16 @@ def test_overflow_is_not_decided(tmp_path):
     assert verdict == Unknown("a sum may leave the float32 range")
 
 
+def test_a_plain_sum_that_overflows_is_not_decided(tmp_path):
+    """Equal weights may be applied after the sum, which must not overflow either."""
+    network = Network((Layer(np.full((1, 4), 2.0**-20), np.zeros(1), np.zeros(1, dtype=bool)),))
+    assert isinstance(
+        asked(tmp_path, network, at_most(Box((0,) * 4, (2**123,) * 4), 2**106)), Proved
+    )
+    verdict = asked(tmp_path, network, at_most(Box((0,) * 4, (2**126,) * 4), 2**109))
+    assert verdict == Unknown("a sum may leave the float32 range", {})
+
+
 def test_exact_engines_refuse_a_rounded_network():
     rounded, prop = in_float32(rounds_away()), at_most(Box((1, 1), (1, 1)), 2)
     with pytest.raises(NetworkError, match="exact arithmetic"):

@@ -68,4 +68,7 @@ def overflows(network: Network, lower: np.ndarray, upper: np.ndarray) -> bool:
     bounds = interval_bounds(network, lower, upper)
     widest = max(network.n_inputs, *(layer.n_out for layer in network.layers))
     sizes = magnitudes(network, lower, upper, bounds, gamma(widest))
-    return not all((2.0 * size < 2.0**127).all() for size in sizes)
+    # A factor that all weights of a neuron share may be applied to the plain sum.
+    read = [np.maximum(np.abs(lower), np.abs(upper)).sum()]
+    read += [np.maximum(np.abs(low), np.abs(high)).sum() for low, high in bounds[:-1]]
+    return not all((2.0 * size < 2.0**127).all() for size in (*sizes, *read))

@@ -281,6 +281,10 @@ def _float32_error(layer: Layer, whole: Quantised, read: _Read, bits: int) -> _S
     )  # fmt: skip
     n = int(np.diff(sp.csr_array(weight).indptr).max(initial=0)) + 2
     size, left = size + bias + extra, 2**24 - n
-    if any(v * 2**24 >= left << 127 + shift for v in size):
+    # A factor that all weights of a row share may be applied to the plain sum.
+    plain = Fraction(sum(largest)) / Fraction(2) ** read.scale
+    if plain * (1 + Fraction(n, left)) >= 2**127 or any(
+        v * 2**24 >= left << 127 + shift for v in size
+    ):
         raise TooWideError("a sum may leave the float32 range")
     return -(-size * n // left) + n * tiny, shift
