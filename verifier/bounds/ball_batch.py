@@ -41,6 +41,9 @@ from verifier.core.network import Layer, Network
 
 #: Bytes that one thread may use for the bounds of its boxes, and the most boxes at once.
 _BYTES, _BOXES = 2**28, 64
+#: Layers that are looked through for pairs before the search for them is loaded, and partners of
+#: one neuron that are compared there.
+_SHALLOW, _FEW = 64, 8
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -116,12 +119,34 @@ def _prepared(network: Network) -> Plan:
         here, pairs = pairs, (nobody, nobody, nobody)
         if k:
             below = _csr(layers[k - 1])
-            found = cancelling(*below, layers[k - 1].n_in, layers[k - 1].relu)
-            if len(found[1]):
-                *new, p, r, t = paired(*rows, layer.n_in, *found)
-                rows, pairs = (new[0], new[1], new[2]), (p, r, t)
+            if network.depth > _SHALLOW or _any_cancels(layers[k - 1]):
+                found = cancelling(*below, layers[k - 1].n_in, layers[k - 1].relu)
+                if len(found[1]):
+                    *new, p, r, t = paired(*rows, layer.n_in, *found)
+                    rows, pairs = (new[0], new[1], new[2]), (p, r, t)
         stages.append(_Stage(layer, rows, bias, magnitude, here))
     return _joined(network, stages[::-1])
+
+
+def _any_cancels(layer: Layer) -> bool:
+    """Whether ``cancelling`` may find a pair; most trained layers have none, which is cheap to see.
+
+    A partner of row p has a coefficient of the same size where p's first one stands.
+    """
+    if layer.is_sparse:
+        return True
+    sizes = np.abs(layer.weight)
+    first = (sizes != 0).argmax(axis=1)
+    for j in np.unique(first).tolist():
+        column = sizes[:, j]
+        for p in np.flatnonzero((first == j) & (column > 0)).tolist():
+            same = np.flatnonzero(column == column[p])
+            if len(same) > _FEW:
+                return True
+            used = sizes[p] > 0
+            if any(r != p and (sizes[r, used] == sizes[p, used]).all() for r in same.tolist()):
+                return True
+    return False
 
 
 def _csr(layer: Layer) -> Rows:
@@ -223,17 +248,11 @@ def _bounds(
     low[: prepared.n_inputs], high[: prepared.n_inputs] = lower.T, upper.T
     known = np.ones(count, dtype=np.bool_)
     size = np.zeros(prepared.widest)
-    low, high = forward(
-        low,
-        high,
-        spare_low,
-        spare_high,
-        size,
-        known,
-        prepared.layers,
-        prepared.entries,
-        prepared.rows,
-        prepared.pairs,
-    )
+    forward(
+        low, high, spare_low, spare_high, size, known, prepared.layers, prepared.entries,
+        prepared.rows, prepared.pairs,
+    )  # fmt: skip
+    if len(prepared.layers[1]) % 2:
+        low, high = spare_low, spare_high
     m = prepared.n_outputs
     return low[:m].T.copy(), high[:m].T.copy(), known

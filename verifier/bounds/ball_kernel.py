@@ -27,8 +27,8 @@ def forward(low, high, spare_low, spare_high, size, known, layers, entries, rows
         rows: (bias, bound on its magnitude, whether the sum is exact, relu).
         pairs: (p, r, t).
 
-    Returns:
-        (low, high): two of the arrays given, with the outputs in the first rows.
+    The outputs' bounds are then in the first rows of (low, high), or of (spare_low, spare_high) if
+    the number of layers is odd.
     """
     offset, real, n_inputs, pair_start = layers
     indptr, indices, data = entries
@@ -61,7 +61,6 @@ def forward(low, high, spare_low, spare_high, size, known, layers, entries, rows
                     spare_high[i, b] = max(spare_high[i, b], 0.0)
         low, spare_low = spare_low, low
         high, spare_high = spare_high, high
-    return low, high
 
 
 @jit

@@ -15,7 +15,7 @@ import numpy as np
 from verifier.bounds.float_error import TINY, UNIT, gamma
 from verifier.bounds.interval import Bounds, magnitudes, own_error, underflow_allowance
 from verifier.bounds.jit import jit
-from verifier.bounds.kernels import chord_above
+from verifier.bounds.kernels import chord_above, copy_row
 from verifier.core.network import Network
 
 #: A ReLU is bounded below by 0 rather than by z where hi < −lo times this. Not 1, where symmetric
@@ -254,8 +254,8 @@ def bound_row(net, row, bound, r, low, high, f):  # type: ignore[no-untyped-def]
     f.top[0] = 0.0
     const = backward(net, depth, low, high, f, True) + bound
     const -= (abs(const) + abs(bound)) * (4.0 * UNIT)
-    f.gaps[r] = f.blame
-    f.worst[r] = f.top
+    copy_row(f.gaps[r], f.blame)
+    copy_row(f.worst[r], f.top)
     return store_form(const, r, f)
 
 

@@ -16,6 +16,21 @@ CHORD = 8.0 * UNIT
 
 
 @jit
+def copy_row(target, source):  # type: ignore[no-untyped-def]
+    """target = source, of equal length; NumPy's assignment would look out for overlaps."""
+    for j in range(source.shape[0]):
+        target[j] = source[j]
+
+
+@jit
+def copy_rows(target, source):  # type: ignore[no-untyped-def]
+    """``copy_row`` for each row of a matrix."""
+    for i in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[i, j] = source[i, j]
+
+
+@jit
 def chord_above(lo, hi):  # type: ignore[no-untyped-def]
     """Slope s and intercept t with max(z, 0) <= s z + t for every z in [lo, hi], lo < 0 < hi.
 

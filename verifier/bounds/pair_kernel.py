@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from verifier.bounds.jit import jit
+from verifier.bounds.jit import allocating
 
 #: A layer with more candidates is treated without pairs: they would cost more than they can gain.
 MOST = 4_000_000
 
 
-@jit
+@allocating
 def cancelling(indptr, indices, data, columns, relu):  # type: ignore[no-untyped-def]
     """Pairs (p, r) with a sign t = ±1 such that z_p + t z_r reads nothing that z_p reads.
 
@@ -60,7 +60,7 @@ def cancelling(indptr, indices, data, columns, relu):  # type: ignore[no-untyped
     return start, found[:count], signs[:count]
 
 
-@jit
+@allocating
 def _transposed(indptr, indices, columns):  # type: ignore[no-untyped-def]
     """For each column j the rows[heads[j]:heads[j+1]] that have it, and where."""
     heads = np.zeros(columns + 1, dtype=np.int64)
@@ -79,7 +79,7 @@ def _transposed(indptr, indices, columns):  # type: ignore[no-untyped-def]
     return heads, rows, places
 
 
-@jit
+@allocating
 def _cancels(indices, data, first, last, e, end, t):  # type: ignore[no-untyped-def]
     """Whether entries e..end have −t times the coefficients of entries first..last."""
     for k in range(first, last):
@@ -90,7 +90,7 @@ def _cancels(indices, data, first, last, e, end, t):  # type: ignore[no-untyped-
     return True
 
 
-@jit
+@allocating
 def _longer(array, capacity):  # type: ignore[no-untyped-def]
     """A copy with room for more."""
     out = np.empty(capacity, dtype=array.dtype)
@@ -98,7 +98,7 @@ def _longer(array, capacity):  # type: ignore[no-untyped-def]
     return out
 
 
-@jit
+@allocating
 def paired(indptr, indices, data, columns, start, partners, signs):  # type: ignore[no-untyped-def]
     """Each row with the pairs that it reads put together: c a_p + c t a_r = c (a_p + t a_r).
 
@@ -149,7 +149,7 @@ def paired(indptr, indices, data, columns, start, partners, signs):  # type: ign
     return new_indptr, indices, data, firsts[:pairs].copy(), partners[which], signs[which]
 
 
-@jit
+@allocating
 def combined(indptr, indices, data, p, r, t):  # type: ignore[no-untyped-def]
     """The rows z_p + t z_r of pairs from ``cancelling``: t times row r where p has no coefficient.
 

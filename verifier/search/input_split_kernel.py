@@ -30,6 +30,7 @@ from verifier.bounds.box_kernels import (
 )
 from verifier.bounds.float_error import TINY, UNIT
 from verifier.bounds.jit import jit
+from verifier.bounds.kernels import copy_row, copy_rows
 from verifier.search.combine_kernel import combine
 from verifier.search.cut_kernel import (
     AGAIN,
@@ -144,7 +145,9 @@ def search(net, rows, stack, top, budget, next_node, log, f, w, counts):  # type
     """
     capacity = stack.lower.shape[0]
     # Rows of one visit: a slope a neuron, two cuts an input, a clause each, a split.
-    most = net.width[1:].sum() + 2 * net.width[0] + rows.first.shape[0] + 1
+    most = 2 * net.width[0] + rows.first.shape[0] + 1
+    for k in range(1, net.width.shape[0]):
+        most += net.width[k]
     written = 0
     counts[4] = 0
     visited = 0
@@ -214,7 +217,7 @@ def expand(stack, top, next_node, log, written, counts, f, w):  # type: ignore[n
         log_row(log, written, node, AGAIN, 0, 0.0, -1)
         return top + 1, written + 1, next_node
     axis, at = choose(lower, upper, f, w)
-    by_neuron = stack.n_splits[top] < MAX_SPLITS and w.neuron[0] > _NEURON_GAIN * w.score.sum()
+    by_neuron = stack.n_splits[top] < MAX_SPLITS and w.neuron[0] > _NEURON_GAIN * total_score(w)
     if axis < 0 and not by_neuron:
         counts[3] += 1
         return top, written, next_node
@@ -228,6 +231,15 @@ def expand(stack, top, next_node, log, written, counts, f, w):  # type: ignore[n
     stack.node[top] = next_node
     stack.node[top + 1] = next_node + 1
     return top + 2, written + 1, next_node + 2
+
+
+@jit
+def total_score(w):  # type: ignore[no-untyped-def]
+    """All inputs' scores together."""
+    total = 0.0
+    for j in range(w.score.shape[0]):
+        total += w.score[j]
+    return total
 
 
 @jit
@@ -247,12 +259,12 @@ def split_neuron(stack, top, w):  # type: ignore[no-untyped-def]
 @jit
 def copy_entry(stack, source, target):  # type: ignore[no-untyped-def]
     """Copy one box on the stack."""
-    stack.lower[target] = stack.lower[source]
-    stack.upper[target] = stack.upper[source]
-    stack.low[target] = stack.low[source]
-    stack.high[target] = stack.high[source]
-    stack.open[target] = stack.open[source]
-    stack.splits[target] = stack.splits[source]
+    copy_row(stack.lower[target], stack.lower[source])
+    copy_row(stack.upper[target], stack.upper[source])
+    copy_rows(stack.low[target], stack.low[source])
+    copy_rows(stack.high[target], stack.high[source])
+    copy_row(stack.open[target], stack.open[source])
+    copy_rows(stack.splits[target], stack.splits[source])
     stack.n_splits[target] = stack.n_splits[source]
 
 
@@ -286,8 +298,8 @@ def close_clauses(net, rows, stack, top, log, written, counts, f, w):  # type: i
             is_open[c] = False
             if k < 0:
                 log_row(log, written, stack.node[top], CLOSE, c, 0.0, counts[4])
-                log.weights[counts[4], :-k] = w.weights[:-k]
-                log.weights[counts[4], -k:] = 0.0
+                for q in range(log.weights.shape[1]):
+                    log.weights[counts[4], q] = w.weights[q] if q < -k else 0.0
                 counts[4] += 1
                 written += 1
             continue
@@ -322,11 +334,11 @@ def close_clause(net, rows, first, last, n_splits, low, high, f, w):  # type: ig
         if bound_row(net, rows.matrix[q], rows.bound[q], q, low, high, f) < 0.0:
             return 0
         w.const[q - first] = f.const[q]
-        w.rows[q - first] = f.rows[q]
+        copy_row(w.rows[q - first], f.rows[q])
     k = last - first
     for s in range(n_splits):
         w.const[k] = f.const[rows.bound.shape[0] + s]
-        w.rows[k] = f.rows[rows.bound.shape[0] + s]
+        copy_row(w.rows[k], f.rows[rows.bound.shape[0] + s])
         k += 1
     if k == 1:
         w.weights[0] = 1.0
