@@ -16,7 +16,7 @@ from verifier.proof.case import Case as Checked
 from verifier.proof.case import InvalidError
 from verifier.proof.check import RULES
 from verifier.proof.format import BLOCKS, Reader, Writer
-from verifier.proof.leaves import lemma, neurons
+from verifier.proof.leaves import _require_partition, lemma, neurons
 
 FIELDS = dict(BLOCKS.values())
 
@@ -291,3 +291,21 @@ def test_a_sign_is_split_once():
     assert case.stack[-1].splits == [((0, 3, 1),), ((0, 3, -1),)]
     with pytest.raises(InvalidError, match="already"):
         neurons(case, columns("neurons", action=[1], neuron=[3]), "second")
+
+
+@pytest.mark.parametrize(("count", "refused"), [(300, False), (1500, True)])
+def test_the_table_of_signs_is_bounded(count, refused):
+    """A chain of splits: leaf k assumes k + 1 signs, the last one k; 1500 of them are too much."""
+    splits = np.array([*range(1, count), count - 1])
+    index = np.concatenate([np.arange(n) for n in splits])
+    sign = np.ones(len(index), dtype=np.int64)
+    sign[np.cumsum(splits[:-1]) - 1] = -1
+    goal = np.zeros(count, dtype=np.int64)
+    if refused:
+        with pytest.raises(InvalidError, match="1500 leaves with the signs of 1499 neurons"):
+            _require_partition(goal, splits, index, sign, "here")
+    else:
+        _require_partition(goal, splits, index, sign, "here")
+        sign[0] = 1
+        with pytest.raises(InvalidError, match="do not cover"):
+            _require_partition(goal, splits, index, sign, "here")

@@ -18,8 +18,9 @@ from verifier.proof.format import Columns
 from verifier.proof.forms import Total
 from verifier.proof.integers import Lines, Multipliers, Rows, backward
 
-#: Numbers that the rows of one backward pass may touch, and leaves that one bound may have.
-_NUMBERS, _MAX_LEAVES = 1 << 21, 4096
+#: Numbers that the rows of one backward pass may touch, leaves that one bound may have, and these
+#: times the neurons that they split.
+_NUMBERS, _MAX_LEAVES, _MAX_SIGNS = 1 << 21, 4096, 1 << 20
 _LEAF, _SPLIT, _CLAUSES, _EXACT = 0, 1, 2, 3
 
 
@@ -101,6 +102,11 @@ def _require_partition(
     for g, (a, b) in enumerate(zip(first[:-1].tolist(), first[1:].tolist(), strict=True)):
         part = slice(ends[a], ends[b])
         units, column = np.unique(index[part], return_inverse=True)
+        if (b - a) * len(units) > _MAX_SIGNS:
+            raise InvalidError(
+                "lemma", f"{step}, goal {g}", f"{b - a} leaves with the signs of {len(units)} "
+                f"neurons: the product must be at most {_MAX_SIGNS}",
+            )  # fmt: skip
         signs = np.zeros((b - a, len(units)))
         signs[np.repeat(np.arange(b - a), splits[a:b]), column] = sign[part]
         lengths = splits[a:b].tolist()
