@@ -42,7 +42,7 @@ def checked(tmp_path, data, prop):
         return check_file(NETWORK, prop, reader, **SHA)
 
 
-@pytest.mark.parametrize("engine", ["auto", "bab", "interval"])
+@pytest.mark.parametrize("engine", ["auto", "bab", "interval", "lp", "milp"])
 def test_cases_with_and_without_evidence(tmp_path, engine):
     """A case with nothing unsafe has no evidence, and still its place in the proof."""
     box = Box((-1, -1), (1, 1))

@@ -60,8 +60,9 @@ def run(problem: Problem, deadline: Deadline, engine: Callable[[list[Bounds]], V
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A leaf that multipliers close: its node, the signs {unit: ±1} there, and the multipliers."""
+    """A leaf that multipliers close: its clause, node, signs {unit: ±1} and the multipliers."""
 
+    goal: int
     node: int
     signs: dict[int, int]
     dual: DualLeaf
@@ -76,15 +77,14 @@ class _Conversion(NeuronSplitSearch):
         self.pool = []
         relaxation = relax(self.problem.network, self.problem.box, list(evidence.bounds))
         size = max(1, _NUMBERS // max(layer.n_out for layer in self.problem.slacks.layers))
-        for goal, tree in enumerate(evidence.trees):
-            leaves = self._grow(goal, tree.root)
-            for first in range(0, len(leaves), size):
-                some = leaves[first : first + size]
-                found = self._closed(self._batch(goal, relaxation, some))
-                if self.deadline.passed:
-                    return None
-                if len(found):
-                    self.pool.append(found)
+        roots = enumerate(tree.root for tree in evidence.trees)
+        leaves = [leaf for goal, root in roots for leaf in self._grow(goal, root)]
+        for first in range(0, len(leaves), size):
+            found = self._closed(self._batch(relaxation, leaves[first : first + size]))
+            if self.deadline.passed:
+                return None
+            if len(found):
+                self.pool.append(found)
         verdict = self._search(Deadline(math.inf)) if self.pool else Proved(self._tree())
         if isinstance(verdict, Refuted):
             raise _contradiction()
@@ -106,34 +106,38 @@ class _Conversion(NeuronSplitSearch):
         units = zip(self.units.layer.tolist(), self.units.neuron.tolist(), strict=True)
         number = {unit: u for u, unit in enumerate(units)}
         leaves: list[_Leaf] = []
+        made: list[tuple[int, int, int, int, int]] = []
         stack: list[tuple[Node, int, dict[int, int]]] = [(root, goal, {})]
         while stack:
             node, at, signs = stack.pop()
             if isinstance(node, DualLeaf):
-                leaves.append(_Leaf(at, signs, node))
+                leaves.append(_Leaf(goal, at, signs, node))
             elif not isinstance(node, Split):
                 self.certificates[at] = node.certificate
             else:
                 unit = number[node.layer, node.index]
                 for sign, child in ((1, node.active), (-1, node.inactive)):
-                    stack.append((child, len(self.nodes), {**signs, unit: sign}))
-                    self.nodes.append((goal, at, node.layer, node.index, sign))
+                    stack.append((child, self.count + len(made), {**signs, unit: sign}))
+                    made.append((goal, at, node.layer, node.index, sign))
+        self.nodes.append(np.array(made, dtype=np.int32).reshape(-1, 5).T)
+        self.count += len(made)
         return leaves
 
-    def _batch(self, goal: int, relaxation: Relaxation, leaves: list[_Leaf]) -> Batch:
+    def _batch(self, relaxation: Relaxation, leaves: list[_Leaf]) -> Batch:
         """Subproblems with the slopes, multipliers and weights that the linear programs found."""
-        clause, goals = self.problem.clauses[goal], clause_goals(self.problem)
-        root = Batch.root(self.roots.engine, self.units, goals)
-        batch = root.take(np.full(len(leaves), goal))
+        goals = clause_goals(self.problem)
+        goal = np.array([leaf.goal for leaf in leaves])
+        batch = Batch.root(self.roots.engine, self.units, goals).take(goal)
         batch.node = np.array([leaf.node for leaf in leaves])
+        weights = np.where(goals.rows != 0, 1.0, 0.0)[goal]
+        duals = np.empty((len(leaves), len(relaxation.system.rows[0])))
         for i, leaf in enumerate(leaves):
             batch.sign[i, list(leaf.signs)] = list(leaf.signs.values())
-        duals = np.stack([_scaled(leaf.dual, relaxation, clause) for leaf in leaves])
-        rows = np.flatnonzero(goals.rows[goal])
-        weights = np.zeros((len(leaves), goals.rows.shape[1]))
-        on_rows = np.maximum(duals[:, -len(rows) :], 0.0)
-        rest = np.maximum(1.0 - on_rows.sum(axis=1, keepdims=True), 0.0)
-        weights[:, rows] = on_rows + rest / len(rows)
+            scaled = _scaled(leaf.dual, relaxation, self.problem.clauses[leaf.goal])
+            duals[i], on_rows = np.split(scaled, [duals.shape[1]])
+            on_rows = np.maximum(on_rows, 0.0)
+            rest = max(1.0 - on_rows.sum(), 0.0) / len(on_rows)
+            weights[i, weights[i] > 0] = on_rows + rest
         if goals.free_weights:
             batch.weights = weights.astype(np.float32)
         self._follow(batch, weights, relaxation, duals)
@@ -146,7 +150,7 @@ class _Conversion(NeuronSplitSearch):
 
         Args:
             lam: (N, rows) weights on the constraints.
-            duals: (N, rows of the relaxation and the clause).
+            duals: (N, rows of the relaxation).
         """
         layers = self.problem.slacks.layers
         lam = _times(lam, layers[-1].weight)
