@@ -7,16 +7,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relucid.progress import Reporter
-from relucid.proof_check import Check, check_proof
 from verifier.core.errors import ExportError
 from verifier.core.files import pending, write_atomic
 from verifier.core.property import Property
 from verifier.core.verdict import Verdict
-from verifier.io.float32_chain import float32_chain
 from verifier.io.onnx import Model
 from verifier.io.vnnlib_write import property_text
+
+if TYPE_CHECKING:
+    from relucid.proof_check import Check
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ class Proofs:
         self, prop: Property, sha256: str, verdict: Verdict, path: Path, reporter: Reporter
     ) -> ProofFile:
         """Write, check, and only then give the file its name (with .invalid if it is not)."""
+        from relucid.proof_check import check_proof
+        from verifier.io.float32_chain import float32_chain
         from verifier.search import proofs
 
         started, model = time.monotonic(), self.model

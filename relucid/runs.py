@@ -20,9 +20,7 @@ from verifier.core.errors import DataError
 from verifier.core.exact import fractions
 from verifier.core.property import Box, Property
 from verifier.core.verdict import Refuted, Verdict, Witness
-from verifier.io.float32_chain import float32_chain
 from verifier.io.onnx import Model
-from verifier.search.float32 import certify_float32
 from verifier.search.portfolio import certify
 from verifier.search.problem import Deadline
 from verifier.search.replay import replay
@@ -280,6 +278,9 @@ def _question(
 def _search(model: Model, prop: Property, options: Options, reporter: Reporter) -> Verdict:
     """The engines' verdict, with a replay of the witness."""
     if options.float32:
+        from verifier.io.float32_chain import float32_chain
+        from verifier.search.float32 import certify_float32
+
         return certify_float32(
             float32_chain(model),
             prop,

@@ -24,9 +24,9 @@ from verifier.core.property import Box, Property
 from verifier.core.verdict import Proved, Refuted, Replay, Unknown, Verdict, Witness
 from verifier.proof.float32 import Float32Error, evaluate
 from verifier.search.attack import attack
-from verifier.search.portfolio import split_search
 from verifier.search.problem import Deadline, Problem, Progress, problems
 from verifier.search.replay import round_into
+from verifier.search.split import split_search
 
 #: The engines that know of rounding.
 ENGINES = ("auto", "bab")
