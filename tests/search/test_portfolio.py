@@ -15,7 +15,7 @@ from verifier.core.errors import NetworkError, PropertyError, SolverError
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Case, LinearConstraint, Property
 from verifier.core.verdict import Proved, Refuted, Replay, Unknown
-from verifier.search import branch_and_bound, input_split, portfolio
+from verifier.search import branch_and_bound, input_split
 from verifier.search.portfolio import ENGINES, certify
 from verifier.search.problem import Deadline
 
@@ -212,7 +212,7 @@ def test_a_tie_goes_to_neuron_splitting_at_once(monkeypatch):
     prop = asked(case(1, high=Fraction(1, 3), strict=True))
     calls, run = [], branch_and_bound.run
     monkeypatch.setattr(
-        portfolio.branch_and_bound,
+        branch_and_bound,
         "run",
         lambda *args, **kw: calls.append(args) or run(*args, **kw),
     )
@@ -227,9 +227,7 @@ def test_a_tie_that_nobody_decides_leaves_time_for_a_witness(monkeypatch):
     """If neuron splitting gives up, the rest of the time goes to boxes again, until the limit."""
     network = Network((Layer(np.array([[3.0, 0], [0, 1]]), np.zeros(2), np.ones(2, bool)),))
     prop = asked(case(1, high=Fraction(1, 3), strict=True))
-    monkeypatch.setattr(
-        portfolio.branch_and_bound, "run", lambda *args, **kw: Unknown("too many regions")
-    )
+    monkeypatch.setattr(branch_and_bound, "run", lambda *args, **kw: Unknown("too many regions"))
     with within(2):
         verdict = certify(network, prop, engine="bab", timeout=1)
     assert isinstance(verdict, Unknown)
@@ -239,7 +237,7 @@ def test_a_tie_that_nobody_decides_leaves_time_for_a_witness(monkeypatch):
 def test_the_number_of_inputs_chooses_the_search(inputs, monkeypatch):
     used = []
     monkeypatch.setattr(
-        portfolio.branch_and_bound, "run", lambda *_, **kw: used.append("neurons") or Proved(())
+        branch_and_bound, "run", lambda *_, **kw: used.append("neurons") or Proved(())
     )
     monkeypatch.setattr(
         input_split.InputSplitSearch, "run", lambda *_: used.append("inputs") or Proved(())
