@@ -1,7 +1,8 @@
-"""Leaves of one linear region: exact rational arithmetic, for ties that no rounding survives."""
+"""Leaves in exact rational arithmetic, for what no rounding survives: ties, numbers far apart."""
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from verifier.core.exact import common_denominator, scaled_integers
 from verifier.proof.case import Case, InvalidError, Nodes
 from verifier.proof.format import Columns
+
+#: Weights of a network for which a leaf is bounded again exactly, and the grid of what is free.
+_WORK, _GRID = 1 << 16, 1 << 64
 
 
 def close_exactly(
@@ -85,8 +89,8 @@ def _active(
 ) -> np.ndarray:
     """Which ReLUs pass their pre-activation on in node i, where (neurons, signs) are assumed.
 
-    Where the bounds leave it open, rounded as they are, the exact range on the box may decide: the
-    neuron is an affine function of the inputs, since those before it are decided.
+    Where the bounds leave it open, rounded as they are, an exact range may decide: of the neuron as
+    a function of the layer before with its bounds, or of the inputs, since all before are decided.
     """
     # An assumed sign decides, even if the bounds say that the neuron is 0: see ``_lines``.
     active = nodes.high[i] > 0
@@ -96,12 +100,34 @@ def _active(
     for h in np.flatnonzero(open_).tolist():
         k = next(k for k, part in enumerate(state.parts) if h < part.stop)
         layer, n = state.network.layers[k], h - state.parts[k].start
-        weight, shift = scaled_integers(np.asarray(layer.dense[n : n + 1], dtype=np.float64))
+        weight, shift = scaled_integers(np.asarray(layer.dense[n], dtype=np.float64))
         bias, unit = Fraction(float(layer.bias[n])), Fraction(2) ** -shift
-        active[h] = bias + unit * _exact_least(state, active, k, weight[0], {}) >= 0
-        if not active[h] and unit * _exact_least(state, active, k, -weight[0], {}) < bias:
+        ends = [
+            sign * bias
+            + unit
+            * max(
+                _exact_least(state, active, k, sign * weight, {}),
+                _interval_least(state, nodes, i, k, sign * weight),
+            )
+            for sign in (1, -1)
+        ]
+        active[h] = ends[0] >= 0
+        if max(ends) < 0:
             raise InvalidError("exact leaf", where, "the sign of a neuron is not decided")
     return active
+
+
+def _interval_least(state: Case, nodes: Nodes, i: int, layer: int, weight: np.ndarray) -> Fraction:
+    """The least value of weight · a, a being what a layer reads, by the bounds of node i."""
+    if layer == 0:
+        ends = list(zip(state.box.lower, state.box.upper, strict=True))
+    else:
+        part, unit = state.parts[layer - 1], Fraction(2) ** -state.chain.layers[layer - 1].scale
+        bounds = np.stack([nodes.low[i, part], nodes.high[i, part]])
+        bounds = np.where(state.relu[part], np.maximum(bounds, 0), bounds)
+        ends = [(low * unit, high * unit) for low, high in bounds.T.tolist()]
+    terms = (w * (low if w > 0 else high) for w, (low, high) in zip(weight, ends, strict=True))
+    return sum(terms, Fraction(0))
 
 
 def _exact_least(
@@ -138,3 +164,61 @@ def _exact_least(
         ),
         Fraction(0),
     )
+
+
+def backward_exactly(
+    state: Case,
+    nodes: Nodes,
+    i: int,
+    weights: list[int],
+    slopes: list[float],
+    assumed: dict[int, tuple[int, Fraction]],
+) -> Fraction | None:
+    """The bound of a backward leaf without the rounding of ``integers``; None if that is much work.
+
+    Args:
+        weights: of all rows of the clauses.
+        slopes: (hidden,) of the lines below.
+        assumed: hidden neuron -> (sign, multiplier of that sign).
+    """
+    layers = state.network.layers
+    if sum(layer.n_in * layer.n_out for layer in layers) > _WORK or state.float32:
+        return None
+    const, lam = Fraction(0), [Fraction(0)] * state.clauses.rows.shape[1]
+    for w, row, bound in zip(
+        weights, state.clauses.rows.tolist(), state.clauses.bound, strict=True
+    ):
+        if w:
+            const += w * bound
+            lam = [v - w * Fraction(c) for v, c in zip(lam, row, strict=True)]
+    for k in range(len(layers) - 1, -1, -1):
+        part, unit = state.parts[k], Fraction(2) ** -state.chain.layers[k].scale
+        for j, h in enumerate(range(part.start, part.stop)):
+            low, high = int(nodes.low[i, h]) * unit, int(nodes.high[i, h]) * unit
+            sign, multiplier = assumed.get(h, (0, Fraction(0)))
+            if state.relu[h] and sign < 0:
+                lam[j] = Fraction(0)
+            elif state.relu[h] and not sign:
+                if lam[j] >= 0:
+                    lam[j] *= Fraction(slopes[h])
+                elif high <= 0:
+                    lam[j] = Fraction(0)
+                elif low < 0:
+                    # Of few digits; any number between the coefficient and 0 will do.
+                    mu = lam[j] * (math.floor(high / (high - low) * _GRID) / Fraction(_GRID))
+                    const += min(-mu * low, (lam[j] - mu) * high)
+                    lam[j] = mu
+            lam[j] -= sign * multiplier
+        const += sum(
+            (m * Fraction(b) for m, b in zip(lam, layers[k].bias.tolist(), strict=True)), 0
+        )
+        whole, q = common_denominator(lam)
+        weight, shift = scaled_integers(np.asarray(layers[k].dense, dtype=np.float64))
+        unit = Fraction(1, q) / Fraction(2) ** shift
+        lam = [int(v) * unit for v in np.array(whole, dtype=object) @ weight]
+    chain, grid = state.chain, Fraction(2) ** state.chain.scale
+    for v, corner, low, high in zip(
+        lam, chain.corner, nodes.t_low[i].tolist(), nodes.t_high[i].tolist(), strict=True
+    ):
+        const += v * (corner + (low if v > 0 else high) / grid)
+    return const

@@ -8,12 +8,13 @@ bound holds; they only decide how good it is.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from verifier.proof.case import Case, InvalidError, Nodes
-from verifier.proof.exact_leaf import close_exactly
+from verifier.proof.exact_leaf import backward_exactly, close_exactly
 from verifier.proof.format import Columns
 from verifier.proof.forms import Total
 from verifier.proof.integers import Lines, Multipliers, Rows, backward
@@ -334,8 +335,18 @@ def _close(state: Case, nodes: Nodes, index: np.ndarray, columns: Columns, step:
     strict = ((mu > 0) & state.clauses.strict).any(axis=1)
     empty = (nodes.low[index] > nodes.high[index]).any(axis=1)
     bad = np.flatnonzero(~((value > 0) | ((value == 0) & strict) | empty))
-    if len(bad):
-        raise InvalidError(
-            "leaf", f"{step}, node {nodes.number[index[bad[0]]]}",
-            f"clause {clause[bad[0]]}: the lower bound is {value[bad[0]]}, not positive",
-        )  # fmt: skip
+    for r in bad.tolist():
+        mine, i = row == r, int(index[r])
+        alpha = np.where(nodes.high[i] > -nodes.low[i], 1.0, 0.0)
+        alpha[units] = slopes[0 if len(slopes) == 1 else r]
+        parts = (hidden, sign, assumed.mantissa, assumed.power)
+        signs = {
+            h: (s, abs(m) * Fraction(2) ** p)
+            for h, s, m, p in zip(*(part[mine].tolist() for part in parts), strict=True)
+        }
+        exact = backward_exactly(state, nodes, i, mu[r].tolist(), alpha.tolist(), signs)
+        if exact is None or not (exact > 0 or (exact == 0 and strict[r])):
+            raise InvalidError(
+                "leaf", f"{step}, node {nodes.number[i]}",
+                f"clause {clause[r]}: the lower bound is {value[r]}, not positive",
+            )  # fmt: skip
