@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -77,6 +78,21 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     (tmp_path / "q").write_bytes(data + b"x")
     with pytest.raises(CertificateError, match="the end"):
         read(tmp_path / "q")
+
+
+def test_a_disk_that_fails_while_reading_is_no_proof(tmp_path: Path) -> None:
+    """One line that names the file, as for one that cannot be opened."""
+    write(tmp_path / "p")
+    with Reader(tmp_path / "p") as reader:
+
+        class Failing(io.RawIOBase):
+            def read(self, size: int = -1) -> bytes:
+                raise OSError(5, "Input/output error")
+
+        reader.stream.close()
+        reader.stream = Failing()  # type: ignore[assignment]
+        with pytest.raises(CertificateError, match="p: cannot be read: Input/output error"):
+            next(reader.blocks())
 
 
 def file_of(path: Path, blocks: list[tuple[int, bytes]], header: bytes = b"{}") -> Path:

@@ -50,12 +50,6 @@ class Total:
         self.mantissa = np.zeros(count, dtype=np.int64)
         self.exponent = np.full(count, _NOTHING, dtype=np.int64)
 
-    def copy(self) -> Total:
-        """An independent copy."""
-        out = Total(0)
-        out.mantissa, out.exponent = self.mantissa.copy(), self.exponent.copy()
-        return out
-
     def add(self, terms: np.ndarray, exponent: np.ndarray) -> None:
         """Add terms 2^exponent, |terms| < 2^61, to each row."""
         # In units in which the larger of both has 60 bits: whatever is far below it is dropped.
