@@ -309,3 +309,13 @@ def test_the_table_of_signs_is_bounded(count, refused):
         sign[0] = 1
         with pytest.raises(InvalidError, match="do not cover"):
             _require_partition(goal, splits, index, sign, "here")
+
+
+def test_more_bits_than_neurons_are_refused():
+    """Bytes beyond the last hidden neuron are not unpacked at all, even if they are 0."""
+    network = network_of(np.random.default_rng(0), (2, 5, 1), "dense")
+    case = Checked(network, unsafe_above(network, Box((0, 0), (1, 1)), 0), 0)
+    columns = {name: np.zeros(0, dtype=np.int64) for name, _ in BLOCKS[5][1]}
+    columns |= {"action": np.array([0]), "weight": np.array([1]), "units": np.zeros(2, np.uint8)}
+    with pytest.raises(InvalidError, match="2 bytes of 6 bits"):
+        neurons(case, columns, "here")
