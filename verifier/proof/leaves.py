@@ -102,6 +102,8 @@ def _require_partition(
     first = np.concatenate([[0], np.cumsum(np.bincount(goal))])
     for g, (a, b) in enumerate(zip(first[:-1].tolist(), first[1:].tolist(), strict=True)):
         part = slice(ends[a], ends[b])
+        if b == a + 1 and not splits[a]:
+            continue  # the node itself
         units, column = np.unique(index[part], return_inverse=True)
         if (b - a) * len(units) > _MAX_SIGNS:
             raise InvalidError(
@@ -173,7 +175,11 @@ def _least(
     for start in range(0, count, chunk):
         stop = min(count, start + chunk)
         some = owner[start:stop]
-        low, high = nodes.low[some], nodes.high[some]
+        # Rows share the lines of their node unless signs or slopes are their own.
+        which, of = some, np.arange(len(some))
+        if not len(assumed.row) and len(slopes) == 1:
+            which, of = np.unique(some, return_inverse=True)
+        low, high = nodes.low[which], nodes.high[which]
         these = slice(*np.searchsorted(assumed.row, [start, stop]))
         row, index, sign = assumed.row[these] - start, assumed.index[these], assumed.sign[these]
         low[row, index] = np.where(sign > 0, np.maximum(low[row, index], 0), low[row, index])
@@ -192,6 +198,7 @@ def _least(
             exponent,
             multipliers=multipliers,
             lines=_lines(state, layer, low, high, alpha, (row, index, sign)),
+            owner=of,
         )
         forms = backward(state.chain.layers, state.chain.scale, rows, state.chain.bits)
         parts.append(forms.least(nodes.t_low[some], nodes.t_high[some]))
@@ -342,7 +349,7 @@ def _close(state: Case, nodes: Nodes, index: np.ndarray, columns: Columns, step:
     for r in bad.tolist():
         mine, i = row == r, int(index[r])
         alpha = np.where(nodes.high[i] > -nodes.low[i], 1.0, 0.0)
-        alpha[units] = slopes[0 if len(slopes) == 1 else r]
+        alpha[units] = slopes[0 if len(slopes) == 1 else r] / 2.0**14
         parts = (hidden, sign, assumed.mantissa, assumed.power)
         signs = {
             h: (s, abs(m) * Fraction(2) ** p)
