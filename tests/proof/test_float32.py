@@ -153,8 +153,8 @@ def tightened(network: Network, box: Box, passes: int) -> list[Case]:
                     "layer": np.array([k]), "neuron": np.tile(np.arange(n), 2),
                     "side": np.repeat([0, 1], n), "leaves": np.ones(2 * n, dtype=np.int64),
                     "splits": np.zeros(2 * n, dtype=np.int64),
-                    **dict.fromkeys(("unit", "sign", "multiplier", "fine_leaf", "fine"), none),
-                    **dict.fromkeys(("units", "slopes"), none.astype(np.uint8)),
+                    **dict.fromkeys(("unit", "sign", "multiplier", "fine_leaf"), none),
+                    **dict.fromkeys(("units", "slopes", "fine"), none.astype(np.uint8)),
                 }  # fmt: skip
                 assert lemma(state, columns, "s") == 0
                 assert rounding(state, {}, "s") == 0
