@@ -296,9 +296,10 @@ def _through_layer(
     high, low = halves(mu, half)
     value = product(high, low, layer.limbs, half)
     total.add(value[:, -1].astype(np.int64), exponent + half - layer.bias_exponent)
-    # Where the coefficient is negative the upper end of b counts.
-    rest = negative(high) @ layer.width
-    total.add(rest.astype(np.int64), exponent + half - layer.width_scale)
+    if layer.width.any():
+        # Where the coefficient is negative the upper end of b counts.
+        rest = negative(high) @ layer.width
+        total.add(rest.astype(np.int64), exponent + half - layer.width_scale)
     lam = np.ascontiguousarray(value[:, :-1])
     shift = normalise(lam, bits - 1)
     # One unit, and the two that ``product`` may drop.
