@@ -131,7 +131,7 @@ def _slopes(
     """The hidden neurons that slopes are given for, and the slopes: count rows, or one for all.
 
     A slope is 64 c + f in units of 2^-14, where codes c from 128 on stand for one more, and f
-    is given for some rows only. Returned are uint16 multiples of the unit.
+    is given for some rows only. Returned are float32 numbers, which have all its bits.
     """
     hidden = state.parts[-1].stop if state.parts else 0
     if 8 * len(columns["units"]) >= hidden + 8:
@@ -144,13 +144,13 @@ def _slopes(
         raise InvalidError(
             "slopes", step, f"{len(codes)} for {count} leaves and {len(units)} of {before} neurons"
         )
-    # Two bytes each: a block may hold 2^26 of them.
+    # A block may hold 2^26 of them: few bytes each.
     slopes = ((codes.astype(np.uint16) + (codes >= 128)) << 6).reshape(rows, len(units))
     fine, where = columns["fine"], columns["fine_leaf"].astype(np.int64)
     if len(fine) != len(where) * len(units) or (len(where) and where.max() >= rows):
         raise InvalidError("slopes", step, f"{len(fine)} second bytes for {len(where)} leaves")
     slopes[where] += fine.reshape(len(where), len(units))
-    return units, np.minimum(slopes, 1 << 14)
+    return units, np.multiply(np.minimum(slopes, 1 << 14), 2.0**-14, dtype=np.float32)
 
 
 def _least(
@@ -185,7 +185,7 @@ def _least(
         low[row, index] = np.where(sign > 0, np.maximum(low[row, index], 0), low[row, index])
         high[row, index] = np.where(sign < 0, np.minimum(high[row, index], 0), high[row, index])
         alpha = np.where(high > -low, 1.0, 0.0)
-        alpha[:, units] = (slopes if len(slopes) == 1 else slopes[start:stop]) / 2.0**14
+        alpha[:, units] = slopes if len(slopes) == 1 else slopes[start:stop]
         multipliers: list[Multipliers] = []
         for p in state.parts[:layer]:
             m = (index >= p.start) & (index < p.stop)
@@ -349,7 +349,7 @@ def _close(state: Case, nodes: Nodes, index: np.ndarray, columns: Columns, step:
     for r in bad.tolist():
         mine, i = row == r, int(index[r])
         alpha = np.where(nodes.high[i] > -nodes.low[i], 1.0, 0.0)
-        alpha[units] = slopes[0 if len(slopes) == 1 else r] / 2.0**14
+        alpha[units] = slopes[0 if len(slopes) == 1 else r]
         parts = (hidden, sign, assumed.mantissa, assumed.power)
         signs = {
             h: (s, abs(m) * Fraction(2) ** p)
