@@ -21,6 +21,7 @@ from verifier.bounds.threads import single_threaded_blas
 from verifier.core.exact import fractions
 from verifier.core.network import Network
 from verifier.core.property import Box, Property
+from verifier.core.rounding import EXACT
 from verifier.core.verdict import Proved, Refuted, Replay, Unknown, Verdict, Witness
 from verifier.proof.float32 import Float32Error, evaluate
 from verifier.search.attack import attack
@@ -33,6 +34,8 @@ ENGINES = ("auto", "bab")
 _OTHERWISE = "the exact counterexample that was found is none in float32"
 #: Points of a box that are run before any search, and of those how many are evaluated in integers.
 _POINTS, _TRIES = 40, 3
+#: Share of the time for the search whose bounds cover the rounding.
+_SHARE = 0.7
 #: Products of a layer up to which they are computed all at once.
 _PRODUCTS = 1 << 22
 #: By how much of the bound, at least of 1, an attack's point should overshoot it.
@@ -199,7 +202,13 @@ def _decide(
             return Refuted(witness, {"attack": 1.0})
     if overflows(problem.network, *problem.box):
         return Unknown("a sum may leave the float32 range")
-    verdict = split_search(problem, deadline, progress, rng, proof)
+    part = deadline if rng is None else Deadline(_SHARE * deadline.left)
+    verdict = split_search(problem, part, progress, rng, proof)
+    if isinstance(verdict, Unknown) and rng is not None:
+        # Where rounding hides the answer of all boxes, a search without it still finds witnesses.
+        plain = replace(problem, network=_exact(problem.network))
+        other = split_search(plain, deadline, progress, rng, False)
+        verdict = other if isinstance(other, Refuted) else verdict
     if not isinstance(verdict, Refuted):
         return verdict
     found = computed.near(verdict.witness)
@@ -209,6 +218,11 @@ def _decide(
     if found is None:
         return Unknown(_OTHERWISE, verdict.statistics)
     return replace(verdict, witness=found)
+
+
+def _exact(network: Network) -> Network:
+    """The same layers in exact arithmetic."""
+    return replace(network, layers=tuple(replace(y, rounding=EXACT) for y in network.layers))
 
 
 def _attacked(
