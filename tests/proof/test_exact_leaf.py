@@ -53,12 +53,12 @@ def test_bounds_hold_and_are_no_worse_than_those_of_the_integers(kind):
         sign = np.array([1 if z[h] >= 0 else -1 for h in hidden], dtype=np.int64)
         code = (rng.integers(118, 132, len(hidden)) << 15) + rng.integers(0, 1 << 15, len(hidden))
         assumed = _Assumed.of(np.zeros(len(hidden), dtype=np.int64), hidden, sign, code)
-        slopes = 64 * rng.integers(0, 257, len(case.relu))
+        slopes = rng.integers(0, 257, len(case.relu)) / 256
         signs = {
             int(h): (int(s), abs(int(m)) * Fraction(2) ** int(p))
             for h, s, m, p in zip(hidden, sign, assumed.mantissa, assumed.power, strict=True)
         }
-        exact = backward_exactly(case, root, 0, weights, (slopes / 2.0**14).tolist(), signs)
+        exact = backward_exactly(case, root, 0, weights, slopes.tolist(), signs)
         # At the point the signs hold, so that Σ m σ z ≥ 0 is what the bound may lack.
         assert exact is not None
         assert exact <= truth

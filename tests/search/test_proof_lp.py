@@ -166,6 +166,15 @@ def test_a_node_that_is_empty_without_its_clause(tmp_path):
     assert checked(path, network, prop) == 5
 
 
+def test_a_network_that_is_cut_off_has_no_rows(tmp_path):
+    """relu(x − 2) on [−1, 1] is 0: the relaxation has no rows but the clause's."""
+    layer = Layer(np.ones((1, 1)), np.array([-2.0]), np.ones(1, dtype=bool))
+    clause = (LinearConstraint(((0, Fraction(1)),), Fraction(1, 2)),)
+    prop = Property((Case(Box((-1,), (1,)), (clause,)),), 1, 1)
+    assert proof(path := tmp_path / "p.proof", Network((layer,)), prop)
+    assert checked(path, Network((layer,)), prop) == 1
+
+
 @pytest.mark.parametrize("engine", ["lp", "milp"])
 def test_the_engines_keep_what_a_proof_needs(engine, tmp_path):
     network, prop = short("several clauses")

@@ -130,11 +130,12 @@ class _Conversion(NeuronSplitSearch):
         batch = Batch.root(self.roots.engine, self.units, goals).take(goal)
         batch.node = np.array([leaf.node for leaf in leaves])
         weights = np.where(goals.rows != 0, 1.0, 0.0)[goal]
-        duals = np.empty((len(leaves), len(relaxation.system.rows[0])))
+        # The last column is the 0 of neurons without a row.
+        duals = np.zeros((len(leaves), len(relaxation.system.rows[0]) + 1))
         for i, leaf in enumerate(leaves):
             batch.sign[i, list(leaf.signs)] = list(leaf.signs.values())
             scaled = _scaled(leaf.dual, relaxation, self.problem.clauses[leaf.goal])
-            duals[i], on_rows = np.split(scaled, [duals.shape[1]])
+            duals[i, :-1], on_rows = np.split(scaled, [duals.shape[1] - 1])
             on_rows = np.maximum(on_rows, 0.0)
             rest = max(1.0 - on_rows.sum(), 0.0) / len(on_rows)
             weights[i, weights[i] > 0] = on_rows + rest
@@ -150,13 +151,12 @@ class _Conversion(NeuronSplitSearch):
 
         Args:
             lam: (N, rows) weights on the constraints.
-            duals: (N, rows of the relaxation).
+            duals: (N, rows of the relaxation, and a 0).
         """
         layers = self.problem.slacks.layers
         lam = _times(lam, layers[-1].weight)
         for k in range(len(layers) - 2, -1, -1):
-            row, relu = relaxation.affine_rows[k], layers[k].relu
-            wanted = np.where(row >= 0, -duals[:, row], 0.0)
+            relu, wanted = layers[k].relu, -duals[:, relaxation.affine_rows[k]]
             index, columns = self.units.index[k], self.units.columns[k]
             low, high = self.units.low[k][0], self.units.high[k][0]
             mu = np.where(relu & (high <= 0), 0.0, lam)
