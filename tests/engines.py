@@ -42,7 +42,7 @@ TIES_UNDECIDED = ("input_split",)
 COMPLETE = tuple(name for name in ENGINES if name not in INCOMPLETE + TIES_UNDECIDED)
 
 
-def decide(engine: str, network: Network, prop: Property, seconds: float = 20) -> Verdict:
+def decide(engine: str, network: Network, prop: Property, seconds: float = 120) -> Verdict:
     """The verdict of one engine of ``ENGINES``."""
     if engine in _PORTFOLIO:
         return certify(network, prop, timeout=seconds, engine=engine)

@@ -57,7 +57,7 @@ def is_tie(network, prop, violated):
 def test_engine_agrees_with_the_oracle(engine, record_property):
     count, ties = Counter(), 0
     for network, prop, violated in truths():
-        verdict = decide(engine, network, prop, 0.05 if engine in TIES_UNDECIDED else 20)
+        verdict = decide(engine, network, prop, 0.05 if engine in TIES_UNDECIDED else 120)
         if engine in TIES_UNDECIDED and isinstance(verdict, Unknown):
             if is_tie(network, prop, violated):
                 ties += 1
