@@ -89,8 +89,7 @@ class Lines:
     """The lines below and above the ReLUs of one layer in some nodes.
 
     Args:
-        below: (M, n) slope of the line below, in [0, 1] and a multiple of 2^-8; 1 or 0 where the
-            neuron is stable.
+        below: (M, n) slope of the line below, in [0, 1].
         above: (M, n) slope of the line above.
         first, second: (M, n) limbs of −l where the neuron is unstable, else 0, rounded up:
             −l 2^-unit ≤ first 2^limb + second.
