@@ -16,6 +16,10 @@ def check(
         Path, typer.Argument(metavar="PROPERTY", help="A VNN-LIB 1.0 or 2.0 file, gzip or not.")
     ],
     proof: Annotated[Path, typer.Argument(help="A file that relucid certify --proof wrote.")],
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="A second checker, small and slow, in exact arithmetic."),
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check a proof: VALID, or INVALID with the rule, the step and the reason.
@@ -41,7 +45,7 @@ def check(
     file = read_property(property_file, n_inputs=network.n_inputs, n_outputs=network.n_outputs)
     with Reporter(1) as reporter, threadpool_limits(1, user_api="blas"):
         reporter.begin(str(proof))
-        result = check_proof(opened, file.prop, file.sha256, proof, reporter.update)
+        result = check_proof(opened, file.prop, file.sha256, proof, reporter.update, plain=plain)
     for note in network.notes:
         print(f"note: {note}", file=sys.stderr)
     if json_output:

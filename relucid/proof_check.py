@@ -16,10 +16,11 @@ from verifier.core.errors import CertificateError, ModelError
 from verifier.core.property import Property
 from verifier.io.float32_chain import float32_chain
 from verifier.io.onnx import Model
-from verifier.proof.case import InvalidError
-from verifier.proof.claim import FLOAT32, REAL, check_file
+from verifier.proof.claim import check_file
 from verifier.proof.format import Columns, Reader
 from verifier.proof.integers import TooWideError
+from verifier.proof.outcome import FLOAT32, REAL, InvalidError
+from verifier.proof.plain import check_plainly
 
 #: Told what is going on and the share of the file that is read.
 Progress = Callable[[str, float], None]
@@ -91,6 +92,8 @@ def check_proof(
     property_sha256: str,
     path: Path,
     progress: Progress | None = None,
+    *,
+    plain: bool = False,
 ) -> Check:
     """Check a proof file.
 
@@ -99,6 +102,7 @@ def check_proof(
         property_sha256: of the property's file.
         path: the proof.
         progress: told how far the check has come.
+        plain: by the second checker, in exact arithmetic.
 
     Raises:
         PropertyError: the property cannot be asked of the model.
@@ -108,7 +112,7 @@ def check_proof(
     try:
         with _Watched(path, progress) as reader:
             rounds = reader.header.get("semantics") == FLOAT32
-            done = check_file(
+            done = (check_plainly if plain else check_file)(
                 model.network,
                 prop,
                 reader,

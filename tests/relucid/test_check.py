@@ -107,6 +107,18 @@ def test_a_proof_is_written_checked_and_checked_again(capsys, rugged):
     assert int(shown["nodes"]) == record["proof_nodes"] > 10
 
 
+def test_the_plain_checker_says_the_same(capsys, rugged):
+    model, prop, proof, record = rugged
+    result = relucid(capsys, "check", model, prop, proof, "--plain", "--json")
+    shown = json.loads(result.out)
+    assert (result.status, shown["result"], shown["semantics"]) == (0, "VALID", "real")
+    assert shown["nodes"] == record["proof_nodes"]
+    other = prop.with_name("another.vnnlib")
+    other.write_text(prop.read_text() + "; a comment is another file\n")
+    result = relucid(capsys, "check", model, other, proof, "--plain")
+    assert_invalid(result, "rule: header", "step: property", "the proof is about another property")
+
+
 def test_the_check_as_json(capsys, rugged):
     model, prop, proof, _ = rugged
     result = relucid(capsys, "check", model, prop, proof, "--json")

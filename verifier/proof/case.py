@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from verifier.core.errors import CertificateError
 from verifier.core.exact import common_denominator
 from verifier.core.network import Network
 from verifier.core.property import LinearConstraint, Property
 from verifier.proof.chain import Chain, chain
 from verifier.proof.forms import Forms
 from verifier.proof.integers import Lines, Rows, backward
+from verifier.proof.outcome import InvalidError
 
 #: Nodes that one block may take from the stack, numbers of one layer that are computed together,
 #: and bytes that the open nodes may take.
@@ -29,14 +29,6 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 #: (node, hidden neuron, slope of the line below its ReLU), slopes in [0, 1].
 Slopes = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-class InvalidError(CertificateError):
-    """Not a proof: the rule, the step, and what disagrees."""
-
-    def __init__(self, rule: str, step: str, why: str) -> None:
-        super().__init__(f"{rule}, {step}: {why}")
-        self.rule, self.step, self.why = rule, step, why
 
 
 @dataclass(eq=False)

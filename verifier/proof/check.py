@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from verifier.core.network import Network
 from verifier.core.property import Property
-from verifier.proof.case import Case, InvalidError
+from verifier.proof.case import Case
 from verifier.proof.format import Columns, Reader
 from verifier.proof.leaves import lemma, neurons
+from verifier.proof.outcome import InvalidError
 from verifier.proof.pairs import Intervals
 from verifier.proof.rounding import rounding
 from verifier.proof.visit import visit

@@ -12,37 +12,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from verifier.core.errors import ExportError
 from verifier.core.network import Network
 from verifier.core.property import Property
-from verifier.proof.case import InvalidError
 from verifier.proof.check import check
 from verifier.proof.float32 import Float32Error, evaluate, rounded
 from verifier.proof.format import Reader
+from verifier.proof.outcome import FLOAT32, REAL, Checked, InvalidError
 
-REAL, FLOAT32 = "real", "float32"
 #: Digits that a numerator or a denominator of a witness may have.
 MAX_DIGITS = 4000
 _RATIONAL = re.compile(rf"-?\d{{1,{MAX_DIGITS}}}(/0*[1-9]\d{{0,{MAX_DIGITS}}})?", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What was shown.
-
-    Args:
-        verdict: "proved" or "refuted".
-        nodes: nodes of the proof's trees; 0 for a witness.
-        semantics: ``REAL`` or ``FLOAT32``.
-    """
-
-    verdict: str
-    nodes: int
-    semantics: str = REAL
 
 
 def header(

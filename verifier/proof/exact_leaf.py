@@ -8,8 +8,9 @@ from fractions import Fraction
 import numpy as np
 
 from verifier.core.exact import common_denominator, scaled_integers
-from verifier.proof.case import Case, InvalidError, Nodes
+from verifier.proof.case import Case, Nodes
 from verifier.proof.format import Columns
+from verifier.proof.outcome import InvalidError
 
 #: Weights of a network for which a leaf is bounded again exactly, and the grid of what is free.
 _WORK, _GRID = 1 << 16, 1 << 64

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from verifier.core.network import Layer
-from verifier.proof.case import InvalidError
+from verifier.proof.outcome import InvalidError
 
 #: Entries that pairs may lead to, and rounds in which they are given out.
 _MOST, _ROUNDS = 1 << 25, 64

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from verifier.proof.case import Case, InvalidError, Nodes
+from verifier.proof.case import Case, Nodes
 from verifier.proof.exact_leaf import backward_exactly, close_exactly
 from verifier.proof.format import Columns
 from verifier.proof.forms import Total
 from verifier.proof.integers import Lines, Multipliers, Rows, backward
+from verifier.proof.outcome import InvalidError
 
 #: Numbers that the rows of one backward pass may touch, leaves that one bound may have, and these
 #: times the neurons that they split.

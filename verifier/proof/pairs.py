@@ -32,9 +32,9 @@ import numpy as np
 
 from verifier.core.network import Network
 from verifier.core.property import Box, LinearConstraint, Property
-from verifier.proof.case import InvalidError
 from verifier.proof.flat import SUM, Stage, flattened
 from verifier.proof.format import Columns
+from verifier.proof.outcome import InvalidError
 
 #: Bits of values that int64 must leave in the first attempt and in the second. With the latter,
 #: beyond the range of float64, no int64 drops anything.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from verifier.proof.case import Case, InvalidError
+from verifier.proof.case import Case
 from verifier.proof.chain import chain
 from verifier.proof.format import Columns
+from verifier.proof.outcome import InvalidError
 
 
 def rounding(state: Case, columns: Columns, step: str) -> int:

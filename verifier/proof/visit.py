@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.proof.case import Case, InvalidError, Nodes, Slopes
+from verifier.proof.case import Case, Nodes, Slopes
 from verifier.proof.format import Columns
 from verifier.proof.forms import Forms, wide
 from verifier.proof.integers import Lines
+from verifier.proof.outcome import InvalidError
 
 _LEAF, _INPUT, _NEURON, _AGAIN = 0, 1, 2, 3
 

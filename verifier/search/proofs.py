@@ -13,9 +13,10 @@ from verifier.core.property import Case as PropertyCase
 from verifier.core.property import Property
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict
 from verifier.proof.case import Case
-from verifier.proof.claim import FLOAT32, REAL, header
+from verifier.proof.claim import header
 from verifier.proof.float32 import Float32Error, evaluate, rounded
 from verifier.proof.format import Writer
+from verifier.proof.outcome import FLOAT32, REAL
 from verifier.search import proof_input_split, proof_interval, proof_neuron_split
 from verifier.search.balls import EnclosureEvidence
 from verifier.search.branch_and_bound import NeuronSplitTree
