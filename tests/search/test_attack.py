@@ -16,7 +16,7 @@ from tests.strategies import random_instance
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Case, LinearConstraint, Property
 from verifier.core.verdict import Witness
-from verifier.search.attack import attack, exact_hit, gradient
+from verifier.search.attack import Climb, attack, exact_hit, gradient
 from verifier.search.problem import Deadline, problems
 
 seeds = st.integers(0, 2**32 - 1)
@@ -91,7 +91,9 @@ def test_every_witness_is_inside_and_unsafe_exactly(seed):
         if isinstance(problem, Witness):
             continue
         rng = np.random.default_rng(seed)
-        witness = attack(problem, Deadline(20), rng=rng, samples=10, restarts=3, steps=10)
+        witness = attack(
+            problem, Deadline(20), rng=rng, samples=10, climb=Climb(restarts=3, steps=10)
+        )
         if witness is None:
             continue
         case = prop.cases[witness.case]
@@ -130,7 +132,11 @@ def corner(n):
 def test_climbing_reaches_a_corner_that_sampling_misses():
     problem = corner(30)
     sampled = attack(
-        problem, Deadline(20), rng=np.random.default_rng(1), samples=200, restarts=1, steps=0
+        problem,
+        Deadline(20),
+        rng=np.random.default_rng(1),
+        samples=200,
+        climb=Climb(steps=0, restarts=1),
     )
     assert sampled is None
     climbed = attack(problem, Deadline(20), rng=np.random.default_rng(1), samples=5)
@@ -138,15 +144,48 @@ def test_climbing_reaches_a_corner_that_sampling_misses():
     assert climbed.clause == 2
 
 
+def narrow():
+    """Unsafe where two forms of ten inputs are both within 1/1000 of their values at a point."""
+    rng = np.random.default_rng(5)
+    point, forms = rng.uniform(0.3, 0.7, 10), rng.normal(size=(2, 10))
+    weight = np.concatenate([forms, -forms])
+    first = Layer(weight, -weight @ point, np.ones(4, dtype=bool))
+    last = Layer(np.full((1, 4), -1000.0), np.ones(1), np.zeros(1, dtype=bool))
+    return unsafe_above(Network((first, last)), Fraction(0), Box((0,) * 10, (1,) * 10))
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_short_steps_settle_where_long_ones_jump(adam):
+    found = {
+        rate: sum(
+            attack(
+                narrow(), Deadline(20), rng=np.random.default_rng(seed), samples=4,
+                climb=Climb(rate, 200, 4, adam=adam),
+            ) is not None
+            for seed in range(10)
+        )
+        for rate in (0.03, 0.25)
+    }  # fmt: skip
+    assert found[0.03] >= 7
+    assert found[0.25] <= 3
+
+
 def test_given_starts_are_tried():
     problem = corner(30)
     target = np.array([1.0 if i % 3 else 0.0 for i in range(30)])[None, :]
     rng = np.random.default_rng(1)
-    witness = attack(problem, Deadline(20), rng=rng, samples=1, restarts=1, steps=0, starts=target)
+    witness = attack(
+        problem, Deadline(20), rng=rng, samples=1, climb=Climb(restarts=1, steps=0), starts=target
+    )
     assert witness is not None
     # A start outside is clipped.
     witness = attack(
-        problem, Deadline(20), rng=rng, samples=1, restarts=1, steps=0, starts=100 * target - 50
+        problem,
+        Deadline(20),
+        rng=rng,
+        samples=1,
+        climb=Climb(steps=0, restarts=1),
+        starts=100 * target - 50,
     )
     assert witness is not None
 
@@ -188,8 +227,7 @@ def test_the_deadline_ends_it(seconds):
             Deadline(seconds),
             rng=np.random.default_rng(0),
             samples=500,
-            restarts=500,
-            steps=10**6,
+            climb=Climb(steps=10**6, restarts=500),
         )
     assert found is None
 
@@ -206,7 +244,7 @@ def test_overflow_is_no_witness_and_no_crash(scale):
     big = float(np.finfo(np.float64).max)
     for radius in (1.0, big):
         problem = unsafe_above(network, big, Box((-radius,) * 3, (radius,) * 3))
-        witness = attack(problem, Deadline(10), rng=np.random.default_rng(0), steps=10)
+        witness = attack(problem, Deadline(10), rng=np.random.default_rng(0), climb=Climb(steps=10))
         if witness is not None:
             assert network.exact(witness.x) == witness.y
             assert min(witness.y) >= Fraction(big)

@@ -23,7 +23,7 @@ from tests.float_traps import traps
 from tests.soundness import fuzzing, hidden, mutation_suite, random_instances
 from tests.soundness.rivals import MILP_SOLVERS, ask_marabou, ask_milp, marabou_python, right
 from verifier.core.verdict import Proved, word
-from verifier.search.attack import attack
+from verifier.search.attack import Climb, attack
 from verifier.search.portfolio import ENGINES, certify
 from verifier.search.problem import Deadline, Problem, problems
 
@@ -88,7 +88,7 @@ def hidden_part(seeds: range) -> Counter[str]:
         if not isinstance(problem, Problem):
             raise TypeError("a trivial property")
         rng = np.random.default_rng(0)
-        found = attack(problem, Deadline(10), rng=rng, samples=4000, restarts=200)
+        found = attack(problem, Deadline(10), rng=rng, samples=4000, climb=Climb(restarts=200))
         count["missed by the attack"] += found is None
         verdict = certify(instance.network, instance.prop, timeout=30)
         count[word(verdict)] += 1

@@ -57,10 +57,10 @@ def follow(network: Network, prop: Property, data: bytes) -> None:
             if (state and state.stack) or columns["case"].tolist() != [done]:
                 raise NoProofError("cases out of order")
             state, done = _Case(extended, prop, done), done + 1
-        elif state is None:
-            raise NoProofError("a block before the first case")
         elif name != "visit":
             raise OtherRuleError(name)
+        elif state is None:
+            raise NoProofError("a block before the first case")
         else:
             state.visit({field: column.tolist() for field, column in columns.items()})
     if done != len(prop.cases) or (state and state.stack):

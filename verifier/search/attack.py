@@ -1,12 +1,14 @@
-"""Gradient search for a counterexample: projected sign-gradient ascent on every clause's margin.
+"""Gradient search for a counterexample: projected gradient ascent on every clause's margin.
 
 A clause is unsafe at x where all its slacks rows_i · y(x) − bound_i are ≥ 0, so the attack climbs
-the sum of the negative ones (Madry et al. 2018 with the margin as loss). Floats only propose: a
-point that looks unsafe is returned only after ``Problem.candidate`` has found it unsafe in exact
-arithmetic.
+the sum of the negative ones (Madry et al. 2018 with the margin as loss), by the signs of the
+gradient or by Adam's steps (Kingma and Ba 2015). Floats only propose: a point that looks unsafe is
+returned only after ``Problem.candidate`` has found it unsafe in exact arithmetic.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +16,24 @@ import scipy.sparse as sp
 from verifier.core.network import Network
 from verifier.core.verdict import Witness
 from verifier.search.problem import Deadline, Problem
+
+
+@dataclass(frozen=True)
+class Climb:
+    """How points climb.
+
+    Args:
+        rate: first step, a share of the box's sides; steps shrink to almost 0.
+        steps: how many.
+        restarts: random points that are climbed from, for each clause.
+        adam: whether a step is Adam's instead of the gradient's signs: it settles in regions that
+            signs jump over.
+    """
+
+    rate: float = 0.25
+    steps: int = 60
+    restarts: int = 20
+    adam: bool = False
 
 
 def gradient(network: Network, x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -65,8 +85,7 @@ def attack(
     *,
     rng: np.random.Generator,
     samples: int = 20,
-    restarts: int = 20,
-    steps: int = 60,
+    climb: Climb = Climb(),
     starts: np.ndarray | None = None,
 ) -> Witness | None:
     """Look for a counterexample from the centre, the given starts and random points.
@@ -75,9 +94,8 @@ def attack(
         problem: what to refute.
         deadline: looked at after every step.
         rng: source of the random points.
-        samples: random points that are evaluated.
-        restarts: how many of them, the best for each clause, are climbed from.
-        steps: gradient steps.
+        samples: random points that are evaluated; the best for each clause are climbed from.
+        climb: how.
         starts: (k, n_inputs) further starting points for every clause (minimisers of bounds, say).
 
     Returns:
@@ -95,28 +113,38 @@ def attack(
     for k in range(len(problem.clauses)):
         # The best few, and as many unchosen ones: where few outputs matter, the best crowd
         # together.
-        best = np.argsort(-margins[:, k])[: restarts // 2]
-        best = np.union1d(best, np.arange(min(restarts - len(best), samples)))
+        best = np.argsort(-margins[:, k])[: climb.restarts // 2]
+        best = np.union1d(best, np.arange(min(climb.restarts - len(best), samples)))
         points += [*fixed, scattered[best]]
         clause.append(np.full(sum(map(len, fixed)) + len(best), k))
     first = np.clip(np.concatenate(points), lower, upper)
-    return _climb(problem, deadline, first, np.concatenate(clause), steps)
+    return _climb(problem, deadline, first, np.concatenate(clause), climb)
 
 
 def _climb(
-    problem: Problem, deadline: Deadline, x: np.ndarray, clause: np.ndarray, steps: int
+    problem: Problem, deadline: Deadline, x: np.ndarray, clause: np.ndarray, climb: Climb
 ) -> Witness | None:
-    """Sign-gradient steps with a shrinking rate, each point on its clause's negative slacks."""
+    """Steps with a shrinking rate, each point on its clause's negative slacks."""
     lower, upper = problem.box
     width = upper - lower
-    for step in range(steps + 1):
+    mean, square = np.zeros_like(x), np.zeros_like(x)
+    for step in range(climb.steps + 1):
         y, masks = forward(problem.network, x)
         witness = exact_hit(problem, x, problem.margins(y))
-        if witness is not None or deadline.passed or step == steps:
+        if witness is not None or deadline.passed or step == climb.steps:
             return witness
         g = _backward(problem.network, masks, _violated_rows(problem, y, clause))
-        rate = 0.25 * (1.0 - step / steps) + 0.002
-        x = np.clip(x + rate * width * np.sign(g), lower, upper)
+        if climb.adam:
+            g = g * width
+            mean = 0.9 * mean + 0.1 * g
+            square = 0.99 * square + 0.01 * g * g
+            first, second = 1 - 0.9 ** (step + 1), 1 - 0.99 ** (step + 1)
+            direction = (mean / first) / (np.sqrt(square / second) + 1e-300)
+        else:
+            direction = np.sign(g)
+        rate = climb.rate * (1.0 - step / climb.steps) + 0.002
+        # Where numbers overflow a step is NaN, and the point stays.
+        x = np.clip(x + rate * width * np.nan_to_num(direction), lower, upper)
     return None
 
 

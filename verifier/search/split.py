@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 
 from verifier.core.verdict import Refuted, Unknown, Verdict
 from verifier.search import branch_and_bound, input_split
-from verifier.search.attack import attack
+from verifier.search.attack import Climb, attack
 from verifier.search.problem import Deadline, Problem, Progress
 from verifier.search.rounded_root import rounded_root
+
+#: Attacks between the turns of a search, in rotation: long steps with few counterexamples in
+#: between, short ones that settle in narrow regions, and signs, which follow edges of the box.
+CLIMBS = (
+    Climb(0.2, 60, 2000, adam=True),
+    Climb(0.03, 200, 600, adam=True),
+    Climb(0.25, 60, 2000),
+)
+#: Seconds of the search's first turn, and attacks after each turn at least.
+_FIRST_TURN, _LEAST = 0.25, 2
 
 
 def split_search(
@@ -57,16 +68,18 @@ def _split_and_attack(
     Small unsafe regions are met by chance or by exhaustion, and nobody knows beforehand which is
     nearer.
     """
-    slot = math.inf if rng is None else 1.0
+    slot, climbs = math.inf if rng is None else _FIRST_TURN, itertools.cycle(CLIMBS)
     while True:
         part = Deadline(min(slot, deadline.left))
         verdict = search.run(_Either(deadline, part), progress)
         if rng is None or not isinstance(verdict, Unknown) or deadline.passed:
             return verdict
         again = Deadline(slot / 2)
-        while not again.passed:
-            limit = _Either(deadline, again)
-            witness = attack(problem, limit, rng=rng, samples=4000, restarts=2000)
+        for turn, climb in enumerate(climbs):
+            if deadline.passed or (again.passed and turn >= _LEAST):
+                break
+            samples = -(-climb.restarts // len(problem.clauses))
+            witness = attack(problem, deadline, rng=rng, samples=samples, climb=climb)
             if witness is not None:
                 return Refuted(witness, {**verdict.statistics, "attack": 1.0})
         slot *= 2.0
