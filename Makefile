@@ -17,7 +17,7 @@ TEST := $(VENV)/.stamp-test
 LINT := $(VENV)/.stamp-lint
 MODELS := $(VENV)/.stamp-models
 
-.PHONY: help demo install test test-slow coverage soundness lint format bench vnncomp-folder models docs lock clean
+.PHONY: help demo install test test-slow coverage soundness lint format bench bench-proofs vnncomp-folder models docs lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make soundness  try to make a wrong verdict or a wrong proof pass; prints a table and counts'
 	@echo 'make lint       formatter, linter, types, import directions'
 	@echo 'make bench VNNCOMP=FOLDER    run a VNN-COMP set, write results.csv'
+	@echo 'make bench-proofs VNNCOMP=FOLDER    solve and check with proofs, compare the times'
 	@echo 'make models     train the bundled models again (installs Torch)'
 	@echo 'make docs       run the commands that the guide prints, write their output into it'
 	@echo 'make lock       pin the versions that are installed now'
@@ -63,6 +64,15 @@ bench: vnncomp-folder $(CORE)
 		test -f "$$list" || continue; \
 		name=`basename "$$(dirname "$$list")"`; echo "$$name:"; \
 		$(BIN)/python benchmarks/run_vnncomp.py "$$list" --out "$(RESULTS)/$$name.csv" --resume \
+			$(if $(TIMEOUT),--timeout $(TIMEOUT)) || status=$$?; \
+	done; exit $$status
+
+bench-proofs: vnncomp-folder $(CORE)
+	@mkdir -p "$(RESULTS)"; status=0; \
+	for list in "$(VNNCOMP)"/instances.csv "$(VNNCOMP)"/*/instances.csv; do \
+		test -f "$$list" || continue; \
+		name=`basename "$$(dirname "$$list")"`; echo "$$name:"; \
+		$(BIN)/python benchmarks/check_proofs.py "$$list" --out "$(RESULTS)/$$name.proofs.csv" \
 			$(if $(TIMEOUT),--timeout $(TIMEOUT)) || status=$$?; \
 	done; exit $$status
 
