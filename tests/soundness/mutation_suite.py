@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,10 @@ from tests.strategies import moved, random_instance, random_network
 from verifier.core.errors import CertificateError
 from verifier.core.network import Network
 from verifier.core.property import Box, Case, LinearConstraint, Property
+from verifier.proof.claim import check_file
 from verifier.proof.integers import TooWideError
+from verifier.proof.outcome import Checked
+from verifier.proof.plain import check_plainly
 
 #: Bytes of proofs that are mutated.
 _SHORTEST, _LONGEST = 100, 1500
@@ -126,8 +129,9 @@ def judge(base: Base, data: bytes, path: Path, count: Counter[str]) -> None:
     path.write_bytes(data)
     count["mutations"] += 1
     for network, prop in base.twins:
-        count["checks against unsafe twins"] += 1
-        count["wrong VALID"] += _valid(network, prop, path, count, hashes(*base.safe))
+        for checker in (check_file, check_plainly):
+            count["checks against unsafe twins"] += 1
+            count["wrong VALID"] += _valid(network, prop, path, count, hashes(*base.safe), checker)
     if not _valid(*base.safe, path, count):
         count["rejected"] += 1
         return
@@ -135,7 +139,10 @@ def judge(base: Base, data: bytes, path: Path, count: Counter[str]) -> None:
         reference.follow(*base.safe, data)
         count["accepted, still a proof"] += 1
     except reference.OtherRuleError:
-        count["accepted, by rules that the reference lacks"] += 1
+        if _valid(*base.safe, path, count, checker=check_plainly):
+            count["accepted, still a proof in exact arithmetic"] += 1
+        else:
+            count["accepted, no proof"] += 1
     except reference.NoProofError as problem:
         count["accepted, no proof"] += 1
         count[f"accepted, no proof: {problem}"] += 1
@@ -147,10 +154,11 @@ def _valid(
     path: Path,
     count: Counter[str],
     claimed: dict[str, str] | None = None,
+    checker: Callable[..., Checked] = check_file,
 ) -> bool:
-    """Whether the checker accepts; anything but a CertificateError is counted as a crash."""
+    """Whether a checker accepts; anything but a CertificateError is counted as a crash."""
     try:
-        nodes_checked(network, prop, path, claimed)
+        nodes_checked(network, prop, path, claimed, checker=checker)
     except (CertificateError, TooWideError):
         return False
     except CRASHES as crash:
@@ -164,8 +172,9 @@ def run(some: Iterable[Base], each: int, folder: Path, seed: int = 0) -> Counter
     """So many mutations of every kind of every base.
 
     Returns:
-        counts: ``bases``, ``mutations``, ``rejected``, ``accepted, still a proof``,
-        ``accepted, no proof``, ``wrong VALID``, ``crashes`` (these must be 0).
+        counts: ``bases``, ``mutations``, ``rejected``, ``accepted, still a proof`` (by the
+        reference, or ``in exact arithmetic`` by the plain checker), and what must be 0: ``accepted,
+        no proof``, ``wrong VALID``, ``crashes``.
     """
     count: Counter[str] = Counter()
     rng = np.random.default_rng(seed)

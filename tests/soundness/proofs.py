@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from verifier.core.errors import ExportError
@@ -11,6 +12,7 @@ from verifier.core.property import Property
 from verifier.core.verdict import Proved
 from verifier.proof.claim import check_file
 from verifier.proof.format import Reader
+from verifier.proof.outcome import Checked
 from verifier.search import proofs
 from verifier.search.portfolio import certify
 
@@ -40,7 +42,12 @@ def prove(
 
 
 def nodes_checked(
-    network: Network, prop: Property, path: Path, claimed: dict[str, str] | None = None
+    network: Network,
+    prop: Property,
+    path: Path,
+    claimed: dict[str, str] | None = None,
+    *,
+    checker: Callable[..., Checked] = check_file,
 ) -> int:
     """What the checker says of a proof: the number of nodes visited.
 
@@ -49,12 +56,13 @@ def nodes_checked(
         path: the file.
         claimed: hashes to compare with, instead of the instance's own: a checker that was fooled
             about the files must still not be wrong about what they say.
+        checker: the fast one, or ``check_plainly``.
 
     Raises:
         CertificateError: it is none.
     """
     with Reader(path) as reader:
-        found = check_file(network, prop, reader, **(claimed or hashes(network, prop)))
+        found = checker(network, prop, reader, **(claimed or hashes(network, prop)))
     if found.verdict != "proved":
         raise ValueError("a refutation where a proof was written")
     return found.nodes
