@@ -108,7 +108,7 @@ def test_mutations(tmp_path):
     for base in bases(range(1, 11), tmp_path):
         sha = hashes(*base.safe)
         for kind in MUTATIONS:
-            for _ in range(4):
+            for _ in range(2):
                 path.write_bytes(mutate(base.proof, kind, rng))
                 try:
                     Reader(path).stream.close()
@@ -120,7 +120,7 @@ def test_mutations(tmp_path):
         path.write_bytes(base.proof)
         for twin in base.twins:
             assert not isinstance(said(check_plainly, path, *twin, sha), Checked)
-    assert count[True] > 5
+    assert count[True] > 2
     assert count[False] > 50
 
 
@@ -132,7 +132,7 @@ def test_corrupted_columns(what, tmp_path):
     assert agreed(with_header(path), network, prop).nodes > 0
     blocks, rng, refused = recorded(path), np.random.default_rng(3), 0
     columns = [(k, f, c) for k, (_, block) in enumerate(blocks) for f, c in block.items() if len(c)]
-    for pick in rng.permutation(len(columns))[:30]:
+    for pick in rng.permutation(len(columns))[:14]:
         number, field, column = columns[pick]
         name, block = blocks[number]
         i, changed = int(rng.integers(len(column))), column.copy()
@@ -140,7 +140,7 @@ def test_corrupted_columns(what, tmp_path):
         for other in (changed, np.delete(column, i), np.append(column, column[i])):
             new = [*blocks[:number], (name, {**block, field: other}), *blocks[number + 1 :]]
             refused += isinstance(agreed(of_blocks(path, new), network, prop), InvalidError)
-    assert refused > 20
+    assert refused > 10
 
 
 NAMED = [
