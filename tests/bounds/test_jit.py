@@ -120,6 +120,8 @@ def returns_array(a):
         (overlaps, (np.zeros(3),), "needs"),
         (returns_array, (np.zeros(3),), "returns numbers"),
         (half, (np.zeros((4, 4))[:, 1],), "C-contiguous"),
+        (returns_array, (np.zeros(3, dtype=">f8"),), "native"),
+        (returns_array, (np.zeros(25, dtype=np.uint8)[1:].view(np.float64),), "aligned"),
         (half, ("text",), "cannot take a str"),
     ],
 )

@@ -96,8 +96,9 @@ class _Leaves:
     def add(self, value: Any) -> None:
         """One argument or, of a tuple, all its parts."""
         if isinstance(value, np.ndarray):
-            if not value.flags.c_contiguous:
-                raise TypeError("a kernel needs C-contiguous arrays")
+            # The code reads memory as it stands: nothing else would notice another order of bytes.
+            if not (value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative):
+                raise TypeError("a kernel needs C-contiguous, aligned arrays of native numbers")
             self.key.append(f"{value.dtype.char}{value.ndim}")
             self.pointers.append(value.__array_interface__["data"][0])
             self.sizes += value.shape
