@@ -367,9 +367,8 @@ def _through_relu(
     # In units of 2^(half + limb − 7): what is dropped are three of them.
     # An unstable neuron with λ < 0 makes one of these negative; without any nothing is lost.
     spread = np.where((sums < 0) | (rest < 0), lines.spread[owner], 0)
-    limb = lines.limb
-    sums = (sums << 7) + (more >> (half - 7)) + (rest >> (limb - 7))
-    unit = half + limb - 7 + lines.unit
+    sums = (sums << 7) + (more >> (half - 7)) + (rest >> (lines.limb - 7))
+    unit = half + lines.limb - 7 + lines.unit
     total.add(sums + (-spread >> (unit - _COARSE - 1)), exponent + unit)
     return mu
 

@@ -1,7 +1,8 @@
-"""Cutting a box to the part where linear forms can be nonnegative, compiled."""
+"""Cutting a box to the part where linear forms can be nonnegative, and logging steps, compiled."""
 
 from __future__ import annotations
 
+from verifier.bounds.box_kernels import FLAT_BELOW
 from verifier.bounds.float_error import TINY, UNIT
 from verifier.bounds.jit import jit
 
@@ -11,6 +12,9 @@ SPLIT, CUT_BELOW, CUT_ABOVE, SPLIT_NEURON, CLOSE, AGAIN, SLOPE = 0, 1, 2, 3, 4, 
 #: Share of a box's radius that a cut leaves standing beyond what rounding asks for: a proof is
 #: checked with coarser numbers than it was found with.
 MARGIN = 1e-4
+#: A proof names the slope below a ReLU if the bounds that decide it are so near to a tie: the
+#: checker's differ by rounding and by the room that the search leaves, a thousand times less.
+_TIE = 1e-4
 
 
 @jit
@@ -85,3 +89,23 @@ def log_row(log, row, node, kind, axis, at, child):  # type: ignore[no-untyped-d
     log.axis[row] = axis
     log.at[row] = at
     log.child[row] = child
+
+
+@jit
+def log_slopes(net, stack, top, log, written):  # type: ignore[no-untyped-def]
+    """Log which slopes are used below the ReLUs of slot ``top`` where rounding might decide.
+
+    Returns:
+        log rows written.
+    """
+    for k in range(net.width.shape[0] - 1):
+        for i in range(net.width[k + 1]):
+            low, high = stack.low[top, k, i], stack.high[top, k, i]
+            if not (net.relu[k, i] and low < 0.0 and high > 0.0):
+                continue
+            if abs(high + low * FLAT_BELOW) <= _TIE * high:
+                slope = 0.0 if high < -low * FLAT_BELOW else 1.0
+                number = k * stack.low.shape[2] + i
+                log_row(log, written, stack.node[top], SLOPE, number, slope, -1)
+                written += 1
+    return written

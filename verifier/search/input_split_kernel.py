@@ -1,14 +1,11 @@
 """The compiled loop of the input-splitting search: depth-first over boxes, no allocation per box.
 
-For each box: bound its unstable neurons, then every open output row by a linear form in the
-    inputs. A
-clause is closed when some nonnegative combination of its rows is negative on the whole box; the
+For each box: bound its unstable neurons, then every open output row by a linear form in the inputs.
+A clause is closed when some nonnegative combination of its rows is negative on the whole box; the
 best combination is a small linear program. Open clauses cut off the parts of the box where one row
-is
-negative, and the rest is split: along the input that answers for most of the relaxation gap, or on
-    the
-sign of one neuron if that neuron alone answers for more. A split neuron's half-space is one more
-row in every later combination and cut.
+is negative, and the rest is split: along the input that answers for most of the relaxation gap, or
+on the sign of one neuron if that neuron alone answers for more. A split neuron's half-space is one
+more row in every later combination and cut.
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from verifier.bounds.box_kernels import (
-    FLAT_BELOW,
     Forms,
     Packed,
     bound_row,
@@ -35,11 +31,11 @@ from verifier.search.combine_kernel import combine
 from verifier.search.cut_kernel import (
     AGAIN,
     CLOSE,
-    SLOPE,
     SPLIT,
     SPLIT_NEURON,
     contract,
     log_row,
+    log_slopes,
     widen_hull,
 )
 
@@ -49,9 +45,6 @@ DONE, CANDIDATE, BUDGET, FULL = 0, 1, 2, 3
 WEIGHT_UNIT = 32768.0
 #: Neurons whose sign may be split on one path.
 MAX_SPLITS = 24
-#: A proof names the slope below a ReLU if the bounds that decide it are so near to a tie: the
-#: checker's differ by rounding and by the room that the search leaves, a thousand times less.
-_TIE = 1e-4
 #: A neuron is split if it alone answers for this share of the whole gap.
 _NEURON_GAIN = 0.9
 
@@ -179,26 +172,6 @@ def search(net, rows, stack, top, budget, next_node, log, f, w, counts):  # type
     counts[1] = written
     counts[2] = next_node
     return top, reason
-
-
-@jit
-def log_slopes(net, stack, top, log, written):  # type: ignore[no-untyped-def]
-    """Log which slopes are used below the ReLUs of slot ``top`` where rounding might decide.
-
-    Returns:
-        log rows written.
-    """
-    for k in range(net.width.shape[0] - 1):
-        for i in range(net.width[k + 1]):
-            low, high = stack.low[top, k, i], stack.high[top, k, i]
-            if not (net.relu[k, i] and low < 0.0 and high > 0.0):
-                continue
-            if abs(high + low * FLAT_BELOW) <= _TIE * high:
-                slope = 0.0 if high < -low * FLAT_BELOW else 1.0
-                number = k * stack.low.shape[2] + i
-                log_row(log, written, stack.node[top], SLOPE, number, slope, -1)
-                written += 1
-    return written
 
 
 @jit
