@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -94,6 +95,24 @@ def build(
     depth 2 and width N-1, or width 11, depth ~ sqrt(N) and integers of so many bits that an ONNX
     file holds them for small sets only.
     """
+    _require_options(construction, ratio, mu, width, scan)
+    share = _share(ratio)
+    radius = None if mu is None else rational(mu, "--mu")
+    # Loading the compiled search takes a second, which --help need not wait for.
+    from relucid import building, building_scan
+
+    request = building.Request(str(construction), data, out, share, radius, width, limit, prove)
+    (building_scan if scan else building).run(request, json_output)
+
+
+def _require_options(
+    construction: Name, ratio: str | None, mu: str | None, width: int | None, scan: bool
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        typer.BadParameter: which ones.
+    """
     if ratio is not None and mu is not None:
         raise typer.BadParameter("--ratio and --mu exclude each other")
     if construction in _EVERY_RADIUS and (ratio is not None or mu is not None):
@@ -106,14 +125,17 @@ def build(
         raise typer.BadParameter("--width goes with blocks, and blocks needs it")
     if scan and construction is not Name.optimal_robust:
         raise typer.BadParameter("--scan goes with optimal-robust")
+
+
+def _share(ratio: str | None) -> Fraction | None:
+    """The radius as a share of λ/2.
+
+    Raises:
+        typer.BadParameter: no number at least 0 and below 1.
+    """
     share = None if ratio is None else rational(ratio, "--ratio")
     if share is not None and not 0 <= share < 1:
         raise typer.BadParameter(
             f"--ratio must be at least 0 and below 1, got {ratio}: at λ/2 two balls meet"
         )
-    radius = None if mu is None else rational(mu, "--mu")
-    # Loading the compiled search takes a second, which --help need not wait for.
-    from relucid import building, building_scan
-
-    request = building.Request(str(construction), data, out, share, radius, width, limit, prove)
-    (building_scan if scan else building).run(request, json_output)
+    return share

@@ -14,6 +14,7 @@ import typer
 
 from constructions.dataset import DataSet, load_dataset
 from relucid import report
+from relucid.classes import Classes
 from relucid.pictures import planes, png
 from relucid.progress import Reporter
 from relucid.proof_files import Proofs, summary
@@ -159,8 +160,15 @@ def certify_property(
     _end_if_unproved([outcome])
 
 
-def certify_data(model_name: str, samples: Samples, options: Options, targets: Targets) -> None:
-    """Decide the balls around points of a data set and report."""
+def opened(
+    model_name: str, samples: Samples, targets: Targets
+) -> tuple[Model, DataSet, range, Ball, Classes]:
+    """The model, the data, which points, which balls around them, and what outputs mean.
+
+    Raises:
+        DataError: points that do not fit the model, or are no pictures where one is wanted.
+        ExportError: a result has no place to go.
+    """
     targets.check()
     model = open_model(model_name)
     data = load_dataset(samples.data, default_split="test")
@@ -168,6 +176,12 @@ def certify_data(model_name: str, samples: Samples, options: Options, targets: T
     classes = check_data(model, data, indices, samples.rule)
     if targets.picture is not None and planes(data.shape) is None:
         raise DataError(f"{data.name}: points of shape {data.shape} are no pictures")
+    return model, data, indices, ball, classes
+
+
+def certify_data(model_name: str, samples: Samples, options: Options, targets: Targets) -> None:
+    """Decide the balls around points of a data set and report."""
+    model, data, indices, ball, classes = opened(model_name, samples, targets)
     proofs = _proof_folder(model, targets, options)
     outcomes: list[Outcome] = []
     try:

@@ -159,20 +159,19 @@ def certify(
         out, counterexample, picture, json_output, proof, not no_check_proof
     )
     if property_file is not None:
-        given = {
-            "--eps": eps,
-            "--index": index,
-            "--start": start or None,
-            "--limit": limit,
-            "--clip": clip,
-            "--no-clip": no_clip or None,
-            "--center": None if center is Center.float32 else center,
-            "--outputs": outputs,
-            "--picture": picture,
-        }
-        for name, value in given.items():
-            if value is not None:
-                raise typer.BadParameter(f"{name} goes with --data, not with --property")
+        _require_alone(
+            {
+                "--eps": eps,
+                "--index": index,
+                "--start": start or None,
+                "--limit": limit,
+                "--clip": clip,
+                "--no-clip": no_clip or None,
+                "--center": None if center is Center.float32 else center,
+                "--outputs": outputs,
+                "--picture": picture,
+            }
+        )
         certification.certify_property(model, property_file, options, targets, started)
         return
     if data is None or eps is None:
@@ -192,3 +191,17 @@ def certify(
         outputs=outputs,
     )
     certification.certify_data(model, samples, options, targets)
+
+
+def _require_alone(given: dict[str, object]) -> None:
+    """Refuse options of points beside a property.
+
+    Args:
+        given: what the user said, None for nothing.
+
+    Raises:
+        typer.BadParameter: the first that was given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise typer.BadParameter(f"{name} goes with --data, not with --property")

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from constructions.dataset import DataSet, load_dataset
+from constructions.dataset import DataSet
 from relucid import report
 from relucid.ball_pass import Ball
 from relucid.certification import (
     Samples,
     Targets,
     clip_text,
+    opened,
     print_notes,
     write_out,
     write_picture,
@@ -25,10 +26,8 @@ from relucid.certification import (
 )
 from relucid.classes import Classes
 from relucid.numbers import approximate
-from relucid.pictures import planes
 from relucid.progress import Reporter
-from relucid.runs import Outcome, check_data, open_model
-from verifier.core.errors import DataError
+from relucid.runs import Outcome
 from verifier.core.verdict import Unknown
 from verifier.io.onnx import Model
 from verifier.search.radius import RadiusSearch
@@ -139,13 +138,7 @@ def find_radii(model_name: str, samples: Samples, effort: Effort, targets: Targe
         DataError: points that do not fit the model or the clip range.
         ExportError: a result has no place to go.
     """
-    targets.check()
-    model = open_model(model_name)
-    data = load_dataset(samples.data, default_split="test")
-    indices, ball = samples.indices(data), samples.ball(data)
-    classes = check_data(model, data, indices, samples.rule)
-    if targets.picture is not None and planes(data.shape) is None:
-        raise DataError(f"{data.name}: points of shape {data.shape} are no pictures")
+    model, data, indices, ball, classes = opened(model_name, samples, targets)
     answers: list[Answer] = []
     about = {
         "model": model_name,
