@@ -10,17 +10,15 @@ import pytest
 from tests.engines import hard_problem
 from tests.proof.test_leaves import changes, recorded, stored
 from tests.search.test_branch_and_bound import tied
-from tests.search.test_proof_neuron_split import checked, short
+from tests.search.test_proof_neuron_split import checked, short, write
 from tests.strategies import random_network, random_property
 from verifier.bounds.lp import relax
 from verifier.core.errors import CertificateError, ExportError
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box, Case, LinearConstraint, Property
 from verifier.core.verdict import Proved, Unknown, Witness
-from verifier.proof.case import Case as Checked
 from verifier.proof.case import InvalidError
-from verifier.proof.format import Writer
-from verifier.search import lp, lp_tree, milp, proof_lp, proof_neuron_split, proofs
+from verifier.search import lp, lp_tree, milp, proof_lp, proofs
 from verifier.search.branch_and_bound import NeuronSplitTree
 from verifier.search.lp_tree import ClauseTree, DualLeaf, LpEvidence, RegionLeaf, Split
 from verifier.search.portfolio import certify
@@ -67,15 +65,7 @@ def proof(path, network, prop, engine="lp_tree", spoil=None):
             return None
         assert isinstance(verdict.evidence, NeuronSplitTree)
         trees[problem.case] = verdict.evidence
-    extended = network.with_inputs_as_outputs() if prop.mixes_inputs else network
-    with path.open("wb") as stream:
-        writer = Writer(stream, {})
-        for index in range(len(prop.cases)):
-            writer.block("case", case=[index])
-            case = Checked(extended, prop, index)
-            if case.stack:
-                proof_neuron_split.write(trees[index], case, writer)
-        writer.close()
+    write(path, network, prop, trees)
     return count, list(trees.values())
 
 

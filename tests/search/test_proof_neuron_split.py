@@ -31,6 +31,12 @@ def proof(path, network, prop):
         if not isinstance(verdict, Proved):
             return None
         found[problem.case] = verdict.evidence
+    write(path, network, prop, found)
+    return list(found.values())
+
+
+def write(path, network, prop, found):
+    """The proof of trees, a case each."""
     extended = network.with_inputs_as_outputs() if prop.mixes_inputs else network
     with path.open("wb") as stream:
         writer = Writer(stream, {})
@@ -40,7 +46,6 @@ def proof(path, network, prop):
             if case.stack:
                 proof_neuron_split.write(found[index], case, writer)
         writer.close()
-    return list(found.values())
 
 
 def short(name, scales=(Fraction(1), Fraction(1), Fraction(1))):

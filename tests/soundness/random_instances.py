@@ -63,7 +63,8 @@ def compare(seeds: Iterable[int], seconds: float = 10) -> Counter[str]:
     Returns:
         counts: ``proved``, ``refuted``, ``unknown`` of the portfolio, the same with another
         engine's name before them, ``wrong`` of all; ``proofs`` written, ``invalid`` among them,
-        ``wrong VALID``; and the seeds of what should not have happened.
+        ``wrong VALID``; ``proved, no proof`` in the time for it; and the seeds of what should not
+        have happened.
     """
     count: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +76,7 @@ def compare(seeds: Iterable[int], seconds: float = 10) -> Counter[str]:
             count["violated"] += violated
             verdict = certify(network, prop, timeout=seconds)
             count[word(verdict)] += 1
-            wrong = is_wrong(network, prop, verdict, violated)
+            proved, wrong = isinstance(verdict, Proved), is_wrong(network, prop, verdict, violated)
             if seed % 4 == 0:
                 engine = _OTHERS[seed // 4 % len(_OTHERS)]
                 verdict = certify(network, prop, timeout=seconds, engine=engine)
@@ -92,4 +93,7 @@ def compare(seeds: Iterable[int], seconds: float = 10) -> Counter[str]:
                 except CertificateError:
                     count["invalid"] += 1
                     count[f"invalid proof at seed {seed}"] += 1
+            else:
+                count["proved, no proof"] += proved
+                count[f"no proof at seed {seed}"] += proved
     return +count
