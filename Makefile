@@ -28,7 +28,7 @@ help:
 	@echo 'make lint       formatter, linter, types, import directions'
 	@echo 'make bench VNNCOMP=FOLDER    run a VNN-COMP set, write results.csv'
 	@echo 'make bench-proofs VNNCOMP=FOLDER    solve and check with proofs, compare the times'
-	@echo 'make models     train the bundled models again (installs Torch)'
+	@echo 'make models     train the bundled models again'
 	@echo 'make docs       run the commands that the guide prints, write their output into it'
 	@echo 'make lock       pin the versions that are installed now'
 

@@ -14,11 +14,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Its own needs differ from build to build (processor or GPU); only itself is pinned.
+UNFOLDED = "torch"
 HEADER = "# Written by requirements/lock.py from the ranges in pyproject.toml; do not edit.\n"
 
 
 def closure(requirements: list[str]) -> set[str]:
-    """Canonical names of the requirements and of everything that they need on this platform."""
+    """Canonical names of the requirements and of all that they need here, Torch's own needs not."""
     seen: set[tuple[str, frozenset[str]]] = set()
     pending = [Requirement(line) for line in requirements]
     while pending:
@@ -27,6 +29,8 @@ def closure(requirements: list[str]) -> set[str]:
         if key in seen:
             continue
         seen.add(key)
+        if requirement.name == UNFOLDED:
+            continue
         for line in distribution(requirement.name).requires or []:
             needed = Requirement(line)
             extras = requirement.extras or {""}
@@ -55,11 +59,8 @@ def main() -> None:
     extras = project["project"]["optional-dependencies"]
     core = closure(project["project"]["dependencies"] + project["build-system"]["requires"])
     write("core.txt", core)
-    for group in ("test", "lint"):
+    for group in ("test", "lint", "models"):
         write(f"{group}.txt", closure(extras[group]) - core, include="core.txt")
-    # Torch's own needs differ from build to build; only what is asked for by name is pinned.
-    named = {canonicalize_name(Requirement(line).name) for line in extras["models"]}
-    write("models.txt", named, include="core.txt")
 
 
 if __name__ == "__main__":
