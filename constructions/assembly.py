@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.network import Layer
+from verifier.core.sparse import sp
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from constructions.rational_points import Vector
 from verifier.core.errors import PropertyError
 from verifier.core.exact import common_denominator, fractions
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box
+from verifier.core.sparse import sp
 
 _ZERO: Any = Fraction(0)
 

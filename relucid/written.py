@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from constructions.claims import Claim, Claims, network_claims
 from constructions.construction import Construction, dense_size
 from verifier.core.decision import Decision
 from verifier.core.errors import ExportError
 from verifier.core.network import Network
+from verifier.core.sparse import is_sparse
 from verifier.io.gemm_chain import read_gemm_chain
 from verifier.io.onnx_export import export_onnx
 
@@ -104,7 +104,7 @@ def _same(first: Network, second: Network) -> bool:
 
 def _equal(first: Any, second: Any) -> bool:
     """Whether two matrices are equal, without making a large one dense."""
-    if sp.issparse(first) and sp.issparse(second):
+    if is_sparse(first) and is_sparse(second):
         return (first != second).nnz == 0
-    dense = [m.toarray() if sp.issparse(m) else m for m in (first, second)]
+    dense = [m.toarray() if is_sparse(m) else m for m in (first, second)]
     return np.array_equal(*dense)

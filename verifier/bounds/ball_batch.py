@@ -33,11 +33,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.bounds.threads import workers
 from verifier.core.errors import NetworkError
 from verifier.core.network import Layer, Network
+from verifier.core.sparse import sp
 
 #: Bytes that one thread may use for the bounds of its boxes, and the most boxes at once.
 _BYTES, _BOXES = 2**28, 64

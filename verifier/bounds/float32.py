@@ -18,13 +18,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.bounds.float_error import gamma
 from verifier.bounds.interval import interval_bounds, magnitudes
 from verifier.core.errors import NetworkError
 from verifier.core.network import Layer, Network
 from verifier.core.rounding import Rounding
+from verifier.core.sparse import is_sparse, sp
 
 _UNIT = 2.0**-24
 _SMALLEST = 2.0**-149
@@ -45,7 +45,7 @@ def in_float32(network: Network) -> Network:
 
 
 def _rounded(layer: Layer) -> Layer:
-    weight: Any = layer.weight.data if sp.issparse(layer.weight) else layer.weight
+    weight: Any = layer.weight.data if is_sparse(layer.weight) else layer.weight
     for array in (weight, layer.bias):
         with np.errstate(over="ignore"):
             same = array.dtype == np.float64 and (array.astype(np.float32) == array).all()

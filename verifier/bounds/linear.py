@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.bounds import kernels
 from verifier.bounds.float_error import UNIT, gamma
@@ -35,6 +34,7 @@ from verifier.bounds.interval import (
 from verifier.bounds.queries import Queries, Result
 from verifier.bounds.threads import cores, workers
 from verifier.core.network import Network
+from verifier.core.sparse import is_sparse
 
 _NO_MULTIPLIERS = np.zeros((0, 0))
 #: Numbers in one array of a batch's coefficients; some ten such arrays exist at a time.
@@ -270,7 +270,7 @@ class _Moments:
 @np.errstate(over="ignore", invalid="ignore")  # the bound becomes -inf
 def _times(lam: np.ndarray, weight: Any) -> np.ndarray:
     """lam W for dense or sparse W, as a C-contiguous array."""
-    if sp.issparse(weight):
+    if is_sparse(weight):
         return np.ascontiguousarray((weight.T @ lam.T).T)
     return np.asarray(lam @ weight)
 
@@ -278,7 +278,7 @@ def _times(lam: np.ndarray, weight: Any) -> np.ndarray:
 @np.errstate(over="ignore", invalid="ignore")
 def _forward(a: np.ndarray, weight: Any, bias: np.ndarray) -> np.ndarray:
     """a Wᵀ + b for a batch of rows."""
-    if sp.issparse(weight):
+    if is_sparse(weight):
         return np.ascontiguousarray((weight @ a.T).T) + bias
     return np.asarray(a @ weight.T) + bias
 
@@ -326,7 +326,7 @@ def layer_bounds(
             if not len(index) or stop():
                 continue
             rows = weight[index]
-            rows = side * (rows.toarray() if sp.issparse(rows) else rows)
+            rows = side * (rows.toarray() if is_sparse(rows) else rows)
             q = queries(
                 engine, layer, rows, side * bias[index], previous, box, own_slopes=iterations > 0
             )

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.bounds.float_error import TINY, down, gamma, up
 from verifier.bounds.interval import Bounds
 from verifier.core.network import Layer, Network
+from verifier.core.sparse import sp
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.errors import NetworkError
 from verifier.core.exact import common_denominator, fractions, scaled_integers
 from verifier.core.rounding import EXACT, Rounding
+from verifier.core.sparse import is_sparse, sp
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Layer:
     @property
     def is_sparse(self) -> bool:
         """Whether the weight is stored as CSR."""
-        return sp.issparse(self.weight)
+        return is_sparse(self.weight)
 
     @property
     def is_float(self) -> bool:
@@ -77,7 +77,7 @@ class Layer:
     @property
     def nonzeros(self) -> int:
         """Number of nonzero weights and biases."""
-        weight = self.weight.data if sp.issparse(self.weight) else self.weight
+        weight = self.weight.data if is_sparse(self.weight) else self.weight
         return int(np.count_nonzero(weight)) + int(np.count_nonzero(self.bias))
 
     @property
@@ -91,7 +91,7 @@ class Layer:
 
         Dense weights come back as an object matrix; sparse ones as (data, indices, indptr).
         """
-        data = self.weight.data if sp.issparse(self.weight) else self.weight.ravel()
+        data = self.weight.data if is_sparse(self.weight) else self.weight.ravel()
         joint, shift = scaled_integers(np.concatenate([np.asarray(data), self.bias]))
         bias = joint[len(joint) - self.n_out :]
         entries = joint[: len(joint) - self.n_out]
@@ -124,7 +124,7 @@ def _checked(
 
     Without copies a caller who goes on writing into an array would change the network.
     """
-    if not sp.issparse(weight):
+    if not is_sparse(weight):
         weight = np.asarray(weight)
     if len(weight.shape) != 2:
         raise NetworkError(f"a weight must have 2 dimensions, got shape {weight.shape}")
@@ -135,7 +135,7 @@ def _checked(
                 f"{name} must have shape ({weight.shape[0]},) to fit a weight of shape "
                 f"{weight.shape}, got {array.shape}"
             )
-    if sp.issparse(weight):
+    if is_sparse(weight):
         weight = sp.csr_array(weight, copy=True)
         weight.data = _float64(weight.data)
         weight.sum_duplicates()
@@ -148,7 +148,7 @@ def _checked(
         weight, bias = _exact_entries(weight), _exact_entries(bias)
     else:
         weight, bias = _float64(weight), _float64(bias)
-    data: Any = weight.data if sp.issparse(weight) else weight
+    data: Any = weight.data if is_sparse(weight) else weight
     for array in (data, bias, relu):
         array.setflags(write=False)
     return weight, bias, relu

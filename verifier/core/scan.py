@@ -19,11 +19,11 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.errors import NetworkError
 from verifier.core.exact import common_denominator, fractions, scaled_integers
 from verifier.core.network import Layer
+from verifier.core.sparse import sp
 
 _CHUNK = 2048
 #: Sums of 64-bit integers stay below this.

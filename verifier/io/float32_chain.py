@@ -17,10 +17,10 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.errors import ModelError
 from verifier.core.network import Layer, Network
+from verifier.core.sparse import sp
 from verifier.io.lowering.chain import chain
 from verifier.io.lowering.graph import Graph, decode, read_graph
 from verifier.io.lowering.node import Node

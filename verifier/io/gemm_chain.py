@@ -12,10 +12,10 @@ import os
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.errors import ModelError
 from verifier.core.network import Layer, Network
+from verifier.core.sparse import sp
 from verifier.io.lowering.graph import decode
 from verifier.io.model_file import read_model
 from verifier.io.sparse_chain import read_sparse_layer

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.decision import Decision
 from verifier.core.errors import ExportError
 from verifier.core.exact import fractions
 from verifier.core.network import Layer, Network
+from verifier.core.sparse import is_sparse, sp
 from verifier.io.meaning import write_decision
 from verifier.io.onnx_export_sparse import prefers_sparse, sparse_bytes, sparse_layer
 
@@ -84,7 +84,7 @@ def _numbers(network: Network) -> tuple[str, list[tuple[Any, np.ndarray, np.ndar
         single = all(
             (array.astype(np.float32).astype(np.float64) == array).all()
             for weight, bias, _ in layers
-            for array in (weight.data if sp.issparse(weight) else weight, bias)
+            for array in (weight.data if is_sparse(weight) else weight, bias)
         )
     return ("float32" if single else "float64"), layers
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+
+from verifier.core.sparse import sp
 
 #: Smaller matrices are always written densely.
 LEAST_BYTES = 1 << 20

@@ -6,9 +6,9 @@ import math
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.errors import ModelError
+from verifier.core.sparse import sp
 
 
 class Walk(Protocol):

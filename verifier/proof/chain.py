@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.network import Layer
 from verifier.core.property import Box
+from verifier.core.sparse import sp
 from verifier.proof.integers import (
     INPUT,
     LIMB,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.network import Layer
+from verifier.core.sparse import sp
 from verifier.proof.outcome import InvalidError
 
 #: Entries that pairs may lead to, and rounds in which they are given out.

@@ -12,11 +12,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.errors import CertificateError
 from verifier.core.network import Layer, Network
 from verifier.core.rounding import Rounding
+from verifier.core.sparse import sp
 
 #: Bits of a mantissa, exponent of the smallest number, and one that no number reaches.
 _BITS, _SMALLEST, _NOTHING = 24, -149, -5000

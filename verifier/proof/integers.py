@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.errors import CertificateError
+from verifier.core.sparse import is_sparse
 from verifier.proof.forms import Forms, Total
 
 #: Bits of a limb of a weight, of a bound as it is stored, of the inputs t; largest half of a
@@ -173,7 +173,7 @@ class Rows:
 
 def times(rows: np.ndarray, matrix: Any) -> np.ndarray:
     """A product of integers whose every partial sum is at most 2^53."""
-    if sp.issparse(matrix):
+    if is_sparse(matrix):
         return np.ascontiguousarray((matrix.T @ rows.T).T)
     return np.asarray(rows @ matrix)
 
@@ -267,7 +267,7 @@ def _weights(
     bias = np.where(sign > 0, layer.bias_low[neuron], -layer.bias_high[neuron])
     total.add(bias, np.full(len(neuron), -layer.bias_scale))
     lam, *rest = (
-        np.asarray(p.toarray() if sp.issparse(p) else p)[:, :-1]
+        np.asarray(p.toarray() if is_sparse(p) else p)[:, :-1]
         for p in (limb[neuron] for limb in layer.limbs)
     )
     lam = lam * 2.0**LIMB

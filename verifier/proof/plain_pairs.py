@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-import scipy.sparse as sp
-
 from verifier.core.exact import common_denominator
 from verifier.core.network import Network
 from verifier.core.property import Box, Property
+from verifier.core.sparse import sp
 from verifier.proof.format import Columns
 from verifier.proof.outcome import InvalidError
 

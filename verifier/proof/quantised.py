@@ -8,10 +8,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.exact import scaled_integers
 from verifier.core.network import Layer
+from verifier.core.sparse import is_sparse, sp
 from verifier.proof.integers import INPUT, LIMB, Affine, TooWideError
 
 #: Layers with at most so many numbers (twice as many as weights, if dense) are kept as integers.
@@ -113,7 +113,7 @@ def at_scale(values: np.ndarray, shift: int, scale: int) -> np.ndarray:
 
 def limbs(weight: Any) -> tuple[tuple[Any, ...], int, bool]:
     """The limbs of W with their exponent, and whether they are all of it (else rounded down)."""
-    values = weight.data if sp.issparse(weight) else weight
+    values = weight.data if is_sparse(weight) else weight
     mantissa, power = np.frexp(values)
     whole = np.ldexp(mantissa, 53).astype(np.int64)
     top = int(max(power[whole != 0].max(initial=-1000), -1000))
@@ -127,7 +127,7 @@ def limbs(weight: Any) -> tuple[tuple[Any, ...], int, bool]:
 
     def stored(part: np.ndarray) -> Any:
         numbers = part.astype(np.float64)
-        if not sp.issparse(weight):
+        if not is_sparse(weight):
             return np.ascontiguousarray(numbers)
         return sp.csr_array((numbers, weight.indices, weight.indptr), shape=weight.shape)
 
@@ -142,7 +142,7 @@ def _signed(parts: tuple[Any, ...]) -> tuple[Any, ...]:
     """(n_out, 2 n_in): the numbers >= 0, then the others, by the sign of the first limb."""
     first = parts[0]
     n_out, n_in = first.shape
-    if not sp.issparse(first):
+    if not is_sparse(first):
         below = first < 0
         return tuple(
             np.concatenate([np.where(below, 0.0, p), np.where(below, p, 0.0)], axis=1)
@@ -166,7 +166,7 @@ def _bias_limbs(low: np.ndarray, high: np.ndarray) -> tuple[tuple[np.ndarray, np
 def _joined(parts: tuple[Any, ...], columns: tuple[np.ndarray, np.ndarray]) -> tuple[Any, ...]:
     """The limbs of W with those of b as their last column."""
     shape = parts[0].shape
-    empty = sp.csr_array(shape) if sp.issparse(parts[0]) else np.zeros(shape)
+    empty = sp.csr_array(shape) if is_sparse(parts[0]) else np.zeros(shape)
     pairs = zip((*parts, empty)[:2], columns, strict=True)
     out = tuple(_with_column(part, column.astype(np.float64)) for part, column in pairs)
     return out[:1] if len(parts) == 1 and not columns[1].any() else out
@@ -174,7 +174,7 @@ def _joined(parts: tuple[Any, ...], columns: tuple[np.ndarray, np.ndarray]) -> t
 
 def _with_column(matrix: Any, column: np.ndarray) -> Any:
     """One more column, behind the others."""
-    if not sp.issparse(matrix):
+    if not is_sparse(matrix):
         return np.concatenate([matrix, column[:, None]], axis=1)
     kept = column != 0
     starts = matrix.indptr + np.concatenate([[0], np.cumsum(kept)])

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.network import Network
+from verifier.core.sparse import is_sparse
 from verifier.core.verdict import Witness
 from verifier.search.problem import Deadline, Problem
 
@@ -74,7 +74,7 @@ def _backward(network: Network, masks: list[np.ndarray], weights: np.ndarray) ->
     g = weights
     for layer, mask in zip(reversed(network.layers), reversed(masks), strict=True):
         g = g * mask
-        g = (layer.weight.T @ g.T).T if sp.issparse(layer.weight) else g @ layer.weight
+        g = (layer.weight.T @ g.T).T if is_sparse(layer.weight) else g @ layer.weight
     return np.asarray(g)
 
 

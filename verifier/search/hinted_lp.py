@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-import scipy.sparse as sp
 from flint import fmpq, fmpq_mat
 
 from verifier.core.exact_lp import Empty, Inequalities, Point
+from verifier.core.sparse import sp
 from verifier.search.exact_forms import nearest, rational
 
 #: Iterations of the float solver, seconds of one run.

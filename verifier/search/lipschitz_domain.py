@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
-import scipy.sparse as sp
 from flint import fmpq, fmpq_mat
 
 from verifier.core.errors import PropertyError
 from verifier.core.exact_lp import Empty, Inequalities, Point, decide
 from verifier.core.property import Box
+from verifier.core.sparse import sp
 from verifier.search.exact_forms import fraction, nearest, rational
 from verifier.solvers.highs import LinearProgram
 

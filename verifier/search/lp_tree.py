@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.bounds.float_error import TINY, gamma
 from verifier.bounds.interval import Bounds, interval_bounds
 from verifier.bounds.lp import Relaxation, System, relax, safe_lower_bound
 from verifier.core.network import Network
+from verifier.core.sparse import sp
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search.problem import Clause, Deadline, Problem
 from verifier.search.region import RegionCertificate, Regions

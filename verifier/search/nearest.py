@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
+from verifier.core.sparse import sp
 from verifier.search.attack import forward
 from verifier.search.problem import Deadline, Problem
 from verifier.solvers.highs import LinearProgram, LpStatus

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.bounds.interval import (
     Bounds,
@@ -20,6 +19,7 @@ from verifier.bounds.interval import (
     relu_interval,
 )
 from verifier.bounds.linear import Backward, queries
+from verifier.core.sparse import is_sparse
 from verifier.proof.case import Case
 from verifier.proof.format import Writer
 from verifier.search.problem import Problem
@@ -41,7 +41,7 @@ def rounded_root(problem: Problem) -> list[Bounds]:
         for k in range(1, network.depth):
             engine = Backward(network, *box, bounds, ROOM)
             weight: Any = network.layers[k].weight
-            rows = weight.toarray() if sp.issparse(weight) else weight
+            rows = weight.toarray() if is_sparse(weight) else weight
             bias, every = network.layers[k].bias, np.arange(len(rows))
             ends = []
             for sign in (1.0, -1.0):

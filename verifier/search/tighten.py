@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import Backward
+from verifier.core.sparse import is_sparse
 from verifier.search.branching import choose
 from verifier.search.subproblems import Batch, Goals, Units
 
@@ -58,7 +58,7 @@ def tighten_layer(
         if stop():
             break
         index = unstable[first : first + chunk]
-        rows = weight[index].toarray() if sp.issparse(weight) else weight[index]
+        rows = weight[index].toarray() if is_sparse(weight) else weight[index]
         bias = engine.bias[layer][index]
         const = [engine.less_rounding(side, layer, index) for side in (bias, -bias)]
         goals = Goals(layer, np.concatenate([rows, -rows]), np.concatenate(const))

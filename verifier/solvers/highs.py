@@ -13,7 +13,8 @@ from typing import Any
 
 import highspy
 import numpy as np
-import scipy.sparse as sp
+
+from verifier.core.sparse import sp
 
 
 class LpStatus(Enum):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.network import Layer
+from verifier.core.sparse import sp
 from verifier.io.lowering.expression import Expression, Group
 
 #: A weight with a larger share of nonzeros is stored dense, and so is every small one.

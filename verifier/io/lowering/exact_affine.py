@@ -15,7 +15,8 @@ Both conditions are sufficient, not necessary: None means "not seen to be exact"
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
+
+from verifier.core.sparse import sp
 
 _LOWEST_EXPONENT = -1074
 _NO_BIT = 4096  # low bit of zero: above every exponent

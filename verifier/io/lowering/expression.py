@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from verifier.core.errors import ModelError
+from verifier.core.sparse import sp
 from verifier.io.lowering.exact_affine import (
     add_matrices,
     affine_image,

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
+from verifier.core.sparse import sp
 from verifier.io.lowering.expression import Expression, Neurons, constant
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.sparse as sp
 
+from verifier.core.sparse import sp
 from verifier.io.lowering.exact_affine import csr_from_rows
 from verifier.io.lowering.node import MAX_NONZEROS, Node
 from verifier.io.lowering.tensor import Lowering, Tensor
