@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 RESULTS ?= results
 TIMEOUT ?=
+ROW ?= benchmarks/PERFORMANCE.md
 
 BIN := $(VENV)/bin
 # -qq: errors only. A newer pip or being root is no news to somebody who wants a demo.
@@ -26,7 +27,7 @@ help:
 	@echo 'make coverage   every branch of the proof checker that its own tests reach; less than 95 % fails'
 	@echo 'make soundness  try to make a wrong verdict or a wrong proof pass; prints a table and counts'
 	@echo 'make lint       formatter, linter, types, import directions'
-	@echo 'make bench VNNCOMP=FOLDER    run a VNN-COMP set, write results.csv'
+	@echo 'make bench VNNCOMP=FOLDER    run a VNN-COMP set, beside RIVALS=FILE if given; a row in PERFORMANCE.md'
 	@echo 'make bench-proofs VNNCOMP=FOLDER    solve and check with proofs, compare the times'
 	@echo 'make models     train the bundled models again'
 	@echo 'make docs       run the commands that the guide prints, write their output into it'
@@ -59,22 +60,19 @@ format: $(LINT)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: vnncomp-folder $(CORE)
-	@status=0; for list in "$(VNNCOMP)"/instances.csv "$(VNNCOMP)"/*/instances.csv; do \
-		test -f "$$list" || continue; \
-		name=`basename "$$(dirname "$$list")"`; echo "$$name:"; \
-		$(BIN)/python benchmarks/run_vnncomp.py "$$list" --out "$(RESULTS)/$$name.csv" --resume \
-			$(if $(TIMEOUT),--timeout $(TIMEOUT)) || status=$$?; \
+# One start for each set: a folder with an instances.csv, or all such folders in a folder.
+each-set = status=0; for list in "$(VNNCOMP)"/instances.csv "$(VNNCOMP)"/*/instances.csv; do \
+	test -f "$$list" || continue; name=`basename "$$(dirname "$$list")"`; echo "$$name:"; \
+	$(BIN)/python benchmarks/$(1) $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(ARGS) || status=$$?; \
 	done; exit $$status
 
+bench: vnncomp-folder $(CORE)
+	@$(call each-set,compare.py "$$list" --out "$(RESULTS)/$$name" --resume --row "$(ROW)" \
+		$(if $(RIVALS),--tools "$(RIVALS)"))
+
 bench-proofs: vnncomp-folder $(CORE)
-	@mkdir -p "$(RESULTS)"; status=0; \
-	for list in "$(VNNCOMP)"/instances.csv "$(VNNCOMP)"/*/instances.csv; do \
-		test -f "$$list" || continue; \
-		name=`basename "$$(dirname "$$list")"`; echo "$$name:"; \
-		$(BIN)/python benchmarks/check_proofs.py "$$list" --out "$(RESULTS)/$$name.proofs.csv" \
-			$(if $(TIMEOUT),--timeout $(TIMEOUT)) || status=$$?; \
-	done; exit $$status
+	@mkdir -p "$(RESULTS)"
+	@$(call each-set,check_proofs.py "$$list" --out "$(RESULTS)/$$name.proofs.csv")
 
 vnncomp-folder:
 	@test -n "$(VNNCOMP)" || { echo 'make bench VNNCOMP=FOLDER: name a folder with an instances.csv, or a folder of such folders' >&2; exit 2; }

@@ -24,7 +24,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from run_vnncomp import GRACE, BadInputError, Instance, existing, read_instances
+from instances import BadInputError, Instance, add_options, chosen, existing
+from run_vnncomp import GRACE
 from watched_process import run_watched
 
 #: A search of less than this is too short for a ratio to mean anything.
@@ -159,10 +160,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, required=True, help="a CSV to write, a line an instance"
     )
-    parser.add_argument("--timeout", type=float, help="seconds; replaces the set's own limits")
-    parser.add_argument("--limit", type=int, help="only the first N instances")
-    parser.add_argument("--every", type=int, default=1, help="only each N-th instance")
-    parser.add_argument("--filter", default="", help="only lines that contain this text")
+    add_options(parser)
     parser.add_argument(
         "--command",
         default=shlex.quote(str(Path(sys.executable).with_name("relucid"))),
@@ -178,22 +176,18 @@ def main() -> int:
     options = arguments()
     rows: list[Row] = []
     try:
-        found = read_instances(options.instances, options.timeout)
-        chosen = [i for i in found if options.filter in f"{i.network},{i.property}"]
-        chosen = chosen[:: options.every][: options.limit]
-        if not chosen:
-            raise BadInputError(f"no instance contains {options.filter!r}")
+        instances = chosen(options)
         folder, command = options.instances.resolve().parent, shlex.split(options.command)
         with options.out.open("w", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow([field.name for field in fields(Row)])
-            for number, instance in enumerate(chosen, 1):
+            for number, instance in enumerate(instances, 1):
                 row = solve_and_check(instance, folder, command, options.extra)
                 rows.append(row)
                 writer.writerow(astuple(row))
                 stream.flush()
                 print(
-                    f"[{number}/{len(chosen)}] {row.network} {row.prop}: {row.verdict} "
+                    f"[{number}/{len(instances)}] {row.network} {row.prop}: {row.verdict} "
                     f"{row.result} {row.solve:.2f} s, check {row.check:.2f} s, {row.size} bytes "
                     f"{row.reason}".rstrip(),
                     file=sys.stderr,

@@ -7,8 +7,9 @@ machine does falls on all of them. A COMMAND is a template: {network}, {property
 the two files and the seconds, {answer} for a file that the tool writes its verdict into; without
 {answer}, standard output is read. The last line with a verdict word counts (sat, violated, unsat,
 holds, verified, ...). relucid itself is always run. FOLDER_OUT gets runs.csv, a row a run, where
-``--resume`` goes on; cactus.png; and summary.md. Verdicts that contradict each other, or a known
-one, end the run with status 1.
+``--resume`` goes on; table.csv and table.md, a row an instance; cactus.png; summary.md; and row.md,
+which ``--row FILE`` also adds to a file like PERFORMANCE.md. Verdicts that contradict each other,
+or a known one, end the run with status 1.
 """
 
 from __future__ import annotations
@@ -17,56 +18,36 @@ import argparse
 import csv
 import re
 import shlex
-import statistics
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, fields
 from pathlib import Path
 
-from run_vnncomp import (
-    GRACE,
-    KNOWN,
-    SOLVED,
-    BadInputError,
-    Instance,
-    existing,
-    read_instances,
-    read_known,
+from comparison import (
+    OWN,
+    RunOf,
+    busy,
+    cactus,
+    contradictions,
+    figure,
+    markdown,
+    summary,
+    table,
+    versus,
+    write_csv,
 )
+from instances import BadInputError, Instance, add_options, chosen, existing, known_for
+from machine import Others, Session, append_row
+from run_vnncomp import GRACE
 from watched_process import run_watched
 
-OWN = "relucid"
 _SAT = ("sat", "violated", "falsified", "refuted", "unsafe", "unsafe-pgd")
 _UNSAT = ("unsat", "holds", "verified", "proved", "safe", "safe-incomplete", "robust")
 WORDS = dict.fromkeys(_SAT, "sat") | dict.fromkeys(_UNSAT, "unsat")
 _WORD = re.compile(r"[a-z][a-z-]*")
-
-
-@dataclass(frozen=True)
-class RunOf:
-    """One tool on one instance.
-
-    Args:
-        result: sat, unsat, unknown, timeout or error.
-        seconds: wall time of the whole process.
-        peak_mb: highest memory of the process and its descendants together.
-        reason: of an error, its last words.
-    """
-
-    tool: str
-    network: str
-    prop: str
-    result: str
-    seconds: float
-    peak_mb: float
-    reason: str = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Which instance."""
-        return self.network, self.prop
+_HEAD = [field.name for field in fields(RunOf)]
 
 
 def run(tool: str, template: str, instance: Instance, folder: Path) -> RunOf:
@@ -80,7 +61,9 @@ def run(tool: str, template: str, instance: Instance, folder: Path) -> RunOf:
             "answer": str(answer),
         }
         command = [part.format(**values) for part in shlex.split(template)]
+        others = Others()
         process = run_watched(command, instance.limit + GRACE, threading.Event())
+        share = others.share(process.cpu_seconds)
         text = answer.read_text(errors="replace") if answer.exists() else ""
     said = verdict(text if "{answer}" in template else process.stdout)
     reason = ""
@@ -91,8 +74,17 @@ def run(tool: str, template: str, instance: Instance, folder: Path) -> RunOf:
         if process.status != 0:
             said = "error"
             reason = (process.stderr.strip().splitlines()[-1:] or ["no message"])[0][:200]
-    seconds, peak = round(process.seconds, 3), round(process.peak_bytes / 1e6, 1)
-    return RunOf(tool, instance.network, instance.property, said, seconds, peak, reason)
+    return RunOf(
+        tool,
+        instance.network,
+        instance.property,
+        said,
+        round(process.seconds, 3),
+        round(process.peak_bytes / 1e6, 1),
+        round(process.cpu_seconds, 3),
+        round(share, 3),
+        reason,
+    )
 
 
 def verdict(text: str) -> str | None:
@@ -105,27 +97,40 @@ def verdict(text: str) -> str | None:
 
 
 def read_runs(path: Path) -> list[RunOf]:
-    """What an earlier start has finished; a line torn by an interruption is cut off."""
+    """What an earlier start has finished; a line torn by an interruption is cut off.
+
+    Raises:
+        BadInputError: the file has other columns.
+    """
     if not path.exists():
         return []
     text = path.read_text()
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         path.write_text(whole)
+    head, *rows = list(csv.reader(whole.splitlines())) or [[]]
+    if head != _HEAD:
+        raise BadInputError(f"{path}: expected the columns {','.join(_HEAD)}")
     return [
-        RunOf(*row[:4], float(row[4]), float(row[5]), row[6])
-        for row in list(csv.reader(whole.splitlines()))[1:]
+        RunOf(
+            tool, network, prop, result, float(wall), float(mb), float(cpu), float(others), reason
+        )
+        for tool, network, prop, result, wall, mb, cpu, others, reason in rows
     ]
 
 
 def measure(
     instances: Sequence[Instance], folder: Path, tools: Mapping[str, str], path: Path
-) -> list[RunOf]:
-    """All runs, those of one instance one after another; each is on disk as soon as it ends."""
+) -> tuple[list[RunOf], int]:
+    """All runs, those of one instance one after another; each is on disk as soon as it ends.
+
+    Returns:
+        the runs, and how many of them are new.
+    """
     runs = read_runs(path)
-    done = {(r.tool, *r.key) for r in runs}
+    before, done = len(runs), {(r.tool, *r.key) for r in runs}
     if not runs:
-        path.write_text(",".join(field.name for field in fields(RunOf)) + "\n")
+        path.write_text(",".join(_HEAD) + "\n")
     for number, instance in enumerate(instances):
         # Every tool is first in turn: none always meets a cold disk.
         names = list(tools)
@@ -143,95 +148,7 @@ def measure(
                 file=sys.stderr,
                 flush=True,
             )
-    return runs
-
-
-def contradictions(
-    runs: Sequence[RunOf], known: Mapping[tuple[str, str], str]
-) -> Iterator[tuple[RunOf, str]]:
-    """Solved runs against known verdicts, or against relucid's."""
-    own = {r.key: r.result for r in runs if r.tool == OWN and r.result in SOLVED}
-    for r in runs:
-        if r.result not in SOLVED:
-            continue
-        truth = known.get((Path(r.network).name, Path(r.prop).name), own.get(r.key, r.result))
-        if r.result != truth:
-            yield r, truth
-
-
-def summary(runs: Sequence[RunOf], limits: Mapping[tuple[str, str], float]) -> str:
-    """A table of the tools, then of relucid against each of the others, in Markdown."""
-    tools = list(dict.fromkeys(r.tool for r in runs))
-    of = {tool: {r.key: r for r in runs if r.tool == tool} for tool in tools}
-    lines = [
-        "| tool | solved | unsat | sat | median s | total s | largest MB | errors |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for tool in tools:
-        mine = list(of[tool].values())
-        solved = [r for r in mine if r.result in SOLVED]
-        median = statistics.median([r.seconds for r in solved]) if solved else 0.0
-        lines.append(
-            f"| {tool} | {len(solved)} of {len(mine)} "
-            f"| {sum(r.result == 'unsat' for r in solved)} "
-            f"| {sum(r.result == 'sat' for r in solved)} | {median:.2f} "
-            f"| {sum(r.seconds for r in mine):.1f} | {max(r.peak_mb for r in mine):.0f} "
-            f"| {sum(r.result == 'error' for r in mine)} |"
-        )
-    lines += [
-        "",
-        "Ratios are seconds of the other tool over seconds of relucid; an unsolved instance counts "
-        "with its limit, and instances that neither solves are left out.",
-        "",
-        "| against | instances | median ratio | smallest | of totals | relucid slower on |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for tool in tools:
-        if tool != OWN:
-            lines.append(_against(tool, of[OWN], of[tool], limits))
-    return "\n".join(lines) + "\n"
-
-
-def _against(
-    tool: str,
-    own: Mapping[tuple[str, str], RunOf],
-    other: Mapping[tuple[str, str], RunOf],
-    limits: Mapping[tuple[str, str], float],
-) -> str:
-    """One row: relucid against a tool on what at least one of the two solved."""
-    both = [k for k in own if k in other and {own[k].result, other[k].result} & set(SOLVED)]
-    cost = [
-        [r.seconds if r.result in SOLVED else max(limits[k], r.seconds) for r in (own[k], other[k])]
-        for k in both
-    ]
-    if not both:
-        return f"| {tool} | 0 | | | | |"
-    ratios = [theirs / ours for ours, theirs in cost]
-    slower = [
-        f"{k[0]} {k[1]} ({ours:.1f} / {theirs:.1f} s)"
-        for k, (ours, theirs) in zip(both, cost, strict=True)
-        if ours > theirs
-    ]
-    total = sum(theirs for _, theirs in cost) / sum(ours for ours, _ in cost)
-    return (
-        f"| {tool} | {len(both)} | {statistics.median(ratios):.2f} | {min(ratios):.2f} "
-        f"| {total:.2f} | {'; '.join(slower) or 'none'} |"
-    )
-
-
-def cactus(runs: Sequence[RunOf], path: Path) -> None:
-    """Seconds against the number of instances that a tool solves within them."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4), dpi=150, layout="constrained")
-    for tool in dict.fromkeys(r.tool for r in runs):
-        seconds = sorted(r.seconds for r in runs if r.tool == tool and r.result in SOLVED)
-        axes.plot(range(1, len(seconds) + 1), seconds, marker=".", label=tool)
-    axes.set(yscale="log", xlabel="instances solved", ylabel="seconds each at most")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path)
-    plt.close(figure)
+    return runs, len(runs) - before
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -242,10 +159,16 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tool", action="append", default=[], metavar="NAME=COMMAND", help="a rival's template"
     )
-    parser.add_argument("--timeout", type=float, help="seconds; replaces the set's own limits")
-    parser.add_argument("--filter", default="", help="only lines that match this expression")
+    parser.add_argument(
+        "--tools", type=Path, metavar="FILE", help="rivals' templates, NAME=COMMAND a line"
+    )
+    add_options(parser)
     parser.add_argument("--resume", action="store_true", help="go on with an existing --out")
     parser.add_argument("--known", type=Path, help="known verdicts: network,property,sat|unsat")
+    parser.add_argument("--table", action="store_true", help="print every instance's times as well")
+    parser.add_argument(
+        "--row", type=Path, metavar="FILE", help="add a row to this file, if something was run"
+    )
     parser.add_argument(
         "--relucid",
         default=shlex.quote(str(Path(sys.executable).with_name("relucid")))
@@ -260,12 +183,16 @@ def templates(options: argparse.Namespace) -> dict[str, str]:
 
     Raises:
         BadInputError: no NAME=COMMAND, a name twice, or an unknown field.
+        OSError: the file of templates cannot be read.
     """
-    tools = {OWN: options.relucid}
-    for text in options.tool:
+    tools, given = {OWN: options.relucid}, [("--tool", text) for text in options.tool]
+    if options.tools is not None:
+        lines = map(str.strip, options.tools.read_text().splitlines())
+        given += [(str(options.tools), line) for line in lines if line and line[0] != "#"]
+    for where, text in given:
         name, equals, command = text.partition("=")
         if not (name and equals and command) or name in tools:
-            raise BadInputError(f"--tool {text!r}: expected NAME=COMMAND with a new name")
+            raise BadInputError(f"{where} {text!r}: expected NAME=COMMAND with a new name")
         tools[name] = command
     for name, command in tools.items():
         try:
@@ -275,26 +202,35 @@ def templates(options: argparse.Namespace) -> dict[str, str]:
     return tools
 
 
+def spoken(options: argparse.Namespace, tools: Mapping[str, str]) -> str:
+    """The command as a row of PERFORMANCE.md says it: without the paths of this machine."""
+    folder = options.instances.resolve().parent.name
+    words = ["benchmarks/compare.py", f".../{folder}/{options.instances.name}"]
+    words += [f"--tool {name}=..." for name in tools if name != OWN]
+    chosen_by = ("timeout", "filter", "every", "shuffle", "limit")
+    defaults = {"filter": "", "every": 1}
+    for name in chosen_by:
+        value = getattr(options, name)
+        if value is not None and value != defaults.get(name):
+            words.append(
+                f"--{name} {shlex.quote(f'{value:g}' if name == 'timeout' else str(value))}"
+            )
+    return " ".join(words)
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """0 all ran, 1 verdicts contradict, 2 bad input, 130 interrupted."""
     options = arguments(given)
     try:
-        tools, wanted = templates(options), re.compile(options.filter)
-        instances = [
-            i
-            for i in read_instances(options.instances, options.timeout)
-            if wanted.search(f"{i.network},{i.property}")
-        ]
-        if not instances:
-            raise BadInputError(f"no instance matches {options.filter!r}")
+        tools, instances = templates(options), chosen(options)
         options.out.mkdir(parents=True, exist_ok=True)
         path, folder = options.out / "runs.csv", options.instances.resolve().parent
         if path.exists() and not options.resume:
             raise BadInputError(f"{path} exists: go on with --resume, or name another folder")
-        file = options.known or KNOWN / f"{folder.name}.csv"
-        known = read_known(file) if options.known or file.exists() else {}
-        runs = measure(instances, folder, tools, path)
-    except (BadInputError, OSError, re.error) as error:
+        known = known_for(options)
+        session = Session.begin(spoken(options, tools))
+        runs, new = measure(instances, folder, tools, path)
+    except (BadInputError, OSError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -302,15 +238,43 @@ def main(given: Sequence[str] | None = None) -> int:
         return 130
     limits = {(i.network, i.property): i.limit for i in instances}
     runs = [r for r in runs if r.key in limits and r.tool in tools]
-    text = summary(runs, limits)
     wrong = [
         f"WRONG {r.tool} {r.network} {r.prop}: {r.result}, expected {truth}"
         for r, truth in contradictions(runs, known)
     ]
-    (options.out / "summary.md").write_text(text + "".join(f"\n{line}\n" for line in wrong))
-    cactus(runs, options.out / "cactus.png")
-    print(text + "\n".join(wrong))
+    agreed = len(known.keys() & {(Path(n).name, Path(p).name) for n, p in limits})
+    row = session.row(
+        f"{folder.name}, {len(instances)} instances"
+        + ("" if new == len(runs) else f" (of {len(runs)} runs {len(runs) - new} from before)")
+        + f", {agreed} with a known verdict; "
+        + ("; ".join(wrong) or "no verdicts contradict"),
+        busy(runs),
+        figure(runs),
+        versus(runs, limits),
+    )
+    report(options, runs, summary(runs, limits), wrong, row)
+    if options.row is not None and new:
+        try:
+            append_row(options.row, row)
+        except (OSError, ValueError) as error:
+            print(f"compare: {error}", file=sys.stderr)
+            return 2
     return int(bool(wrong))
+
+
+def report(
+    options: argparse.Namespace, runs: Sequence[RunOf], text: str, wrong: Sequence[str], row: str
+) -> None:
+    """Write the files beside runs.csv, and print."""
+    rows = table(runs)
+    (options.out / "summary.md").write_text(text + "".join(f"\n{line}\n" for line in wrong))
+    (options.out / "table.md").write_text(markdown(rows))
+    (options.out / "row.md").write_text(row + "\n")
+    write_csv(rows, options.out / "table.csv")
+    cactus(runs, options.out / "cactus.png")
+    if options.table:
+        print(markdown(rows))
+    print(text + "\n".join(wrong))
 
 
 if __name__ == "__main__":

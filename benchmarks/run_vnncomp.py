@@ -22,25 +22,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from instances import (
+    SOLVED,
+    BadInputError,
+    Instance,
+    add_options,
+    chosen,
+    existing,
+    known_for,
+)
 from watched_process import Run, run_watched
 
 GRACE = 5.0
-KNOWN = Path(__file__).resolve().parent / "known"
 WORDS = {"proved": "unsat", "refuted": "sat"}
-SOLVED = ("sat", "unsat")
-
-
-class BadInputError(Exception):
-    """What the caller gave cannot be used; the message says why."""
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One line of instances.csv; network and property as they stand there."""
-
-    network: str
-    property: str
-    limit: float
 
 
 @dataclass(frozen=True)
@@ -62,51 +56,6 @@ class Outcome:
     overrun: bool
     peak_mb: float
     reason: str
-
-
-def read_instances(file: Path, limit: float | None) -> list[Instance]:
-    """The lines of instances.csv, with the limit replaced if one is given.
-
-    Raises:
-        BadInputError: the file is missing, empty, or a line is not network, property, seconds.
-    """
-    try:
-        with file.open(newline="") as lines:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if row]
-    except OSError as error:
-        raise BadInputError(f"{file}: {error.strerror}") from error
-    if not rows:
-        raise BadInputError(f"{file}: no instances")
-    instances = []
-    for number, row in enumerate(rows, 1):
-        try:
-            network, prop, seconds = row
-            instances.append(Instance(network, prop, limit or float(seconds)))
-        except ValueError:
-            raise BadInputError(
-                f"{file}:{number}: expected network, property, seconds; got {','.join(row)!r}"
-            ) from None
-    return instances
-
-
-def read_known(file: Path) -> dict[tuple[str, str], str]:
-    """(network, property) file names to sat or unsat."""
-    try:
-        with file.open(newline="") as lines:
-            rows = list(csv.reader(lines))
-    except OSError as error:
-        raise BadInputError(f"{file}: {error.strerror}") from error
-    for number, row in enumerate(rows, 1):
-        if len(row) != 3 or row[2] not in SOLVED:
-            raise BadInputError(f"{file}:{number}: expected network, property, sat|unsat")
-    return {(network, prop): verdict for network, prop, verdict in rows}
-
-
-def existing(folder: Path, name: str) -> Path:
-    """The named file, or the same name with .gz."""
-    path = folder / name
-    compressed = path.with_name(path.name + ".gz")
-    return compressed if not path.exists() and compressed.exists() else path
 
 
 def run(
@@ -239,9 +188,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("instances", type=Path, help="an instances.csv")
     parser.add_argument("--out", type=Path, required=True, help="results.csv to write")
-    parser.add_argument("--timeout", type=float, help="seconds; replaces the set's own limits")
-    parser.add_argument("--limit", type=int, help="only the first N instances")
-    parser.add_argument("--filter", default="", help="only lines that contain this text")
+    add_options(parser)
     parser.add_argument("--resume", action="store_true", help="go on with an existing --out")
     parser.add_argument("--known", type=Path, help="known verdicts: network,property,sat|unsat")
     parser.add_argument("--processes", type=int, default=1, help="instances at a time")
@@ -256,18 +203,12 @@ def arguments() -> argparse.Namespace:
 
 
 def selected(options: argparse.Namespace) -> list[Instance]:
-    """The instances that are asked for, in the file's order.
+    """The instances that are asked for.
 
     Raises:
         BadInputError: none is left, or the results exist and ``--resume`` was not given.
     """
-    instances = [
-        instance
-        for instance in read_instances(options.instances, options.timeout)
-        if options.filter in f"{instance.network},{instance.property}"
-    ][: options.limit]
-    if not instances:
-        raise BadInputError(f"no instance contains {options.filter!r}")
+    instances = chosen(options)
     if options.out.exists() and not options.resume:
         raise BadInputError(f"{options.out} exists: go on with --resume, or name another file")
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -303,8 +244,7 @@ def main() -> int:
     options = arguments()
     try:
         instances = selected(options)
-        file = options.known or KNOWN / f"{options.instances.resolve().parent.name}.csv"
-        known = read_known(file) if options.known or file.exists() else {}
+        known = known_for(options)
         run_all(instances, options)
     except BadInputError as error:
         print(f"run_vnncomp: {error}", file=sys.stderr)

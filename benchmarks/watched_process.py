@@ -27,6 +27,7 @@ class Run:
         seconds: wall time.
         peak_bytes: highest resident memory of its session, sampled ten times a second; 0 where the
             system has no /proc.
+        cpu_seconds: processor time of the process and of the children that it waited for.
     """
 
     status: int
@@ -35,6 +36,7 @@ class Run:
     killed: bool
     seconds: float
     peak_bytes: int
+    cpu_seconds: float = 0.0
 
 
 def run_watched(command: Sequence[str], limit: float, stop: threading.Event) -> Run:
@@ -44,18 +46,20 @@ def run_watched(command: Sequence[str], limit: float, stop: threading.Event) -> 
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
         )
+        end = _End(process)
         killed, peak = False, 0
         try:
-            while process.poll() is None:
+            while not end.reached.is_set():
                 peak = max(peak, session_memory(process.pid))
                 if stop.is_set() or time.monotonic() - started > limit:
                     killed = True
                     break
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(POLL)
-            seconds = time.monotonic() - started
+                end.reached.wait(POLL)
         finally:
-            end_session(process)
+            # What is left of its group, which may be more than itself.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            end.join()
         out.seek(0)
         err.seek(0)
         return Run(
@@ -63,16 +67,28 @@ def run_watched(command: Sequence[str], limit: float, stop: threading.Event) -> 
             out.read().decode(errors="replace"),
             err.read().decode(errors="replace"),
             killed,
-            seconds,
+            end.at - started,
             peak,
+            end.cpu_seconds,
         )
 
 
-def end_session(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the process's group, and collect it."""
-    with contextlib.suppress(ProcessLookupError):  # all of it has ended
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+class _End(threading.Thread):
+    """Waits for a process, so that its end is noticed at once and not at the next look."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.process, self.reached = process, threading.Event()
+        self.at = self.cpu_seconds = 0.0
+        self.start()
+
+    def run(self) -> None:
+        """Collect it, with what it and its collected children used."""
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.at = time.monotonic()
+        self.cpu_seconds = usage.ru_utime + usage.ru_stime
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.reached.set()
 
 
 def session_memory(session: int) -> int:
