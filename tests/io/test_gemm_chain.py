@@ -7,7 +7,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from strategies import random_network
 
 from verifier.core.errors import ModelError
@@ -55,7 +55,7 @@ def test_pictures_and_float64(tmp_path):
 
 
 def test_sparse_layers_stay_sparse(tmp_path):
-    written = Network((Layer(np.eye(9), np.zeros(9), np.zeros(9, dtype=bool)),))
+    written = Network((Layer(np.eye(70), np.zeros(70), np.zeros(70, dtype=bool)),))
     export_onnx(written, tmp_path / "a.onnx")
     read = read_gemm_chain(tmp_path / "a.onnx")
     assert read.layers[0].is_sparse
@@ -97,7 +97,7 @@ def other_end(graph):
     [
         (other_operator, "relu0.* is Sigmoid, expected a Gemm"),
         (other_order, "gemm1.* is Gemm, expected a Gemm that reads the result before it"),
-        (other_scale, "only transB=1"),
+        (other_scale, "a Gemm with a bias and transB at most"),
         (other_mask, r"where0.*expected \(mask, a, z\)"),
         (other_end, "late"),
     ],
@@ -105,6 +105,93 @@ def other_end(graph):
 def test_other_graphs_are_refused(tmp_path, change, words):
     with pytest.raises(ModelError, match=words):
         read_gemm_chain(changed(tmp_path, change))
+
+
+def save(tmp_path, nodes, tensors, shape=(1, 1, 3), name="m.onnx"):
+    """A model whose nodes read x and these tensors, and whose last node gives y."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+        [numpy_helper.from_array(np.asarray(v, np.float32), k) for k, v in tensors.items()],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / name)
+    return tmp_path / name
+
+
+W = np.arange(6.0).reshape(2, 3) - 2
+FLAT = helper.make_node("Flatten", ["x"], ["f"], axis=1)
+
+
+def product(given="f", bias="b", **options):
+    """MatMul and Add."""
+    return [
+        helper.make_node("MatMul", [given, "W"], ["z"], **options),
+        helper.make_node("Add", ["z", bias], ["y"]),
+    ]
+
+
+@pytest.mark.parametrize("bias", [[3.0, 4.0], [[3.0, 4.0]]])
+def test_products_with_an_add_after_a_sub_of_zeros(tmp_path, bias):
+    """The form of ACAS Xu's networks."""
+    sub = helper.make_node("Sub", ["x", "zeros"], ["s"])
+    flat = helper.make_node("Flatten", ["s"], ["f"])
+    tensors = {"zeros": np.zeros((1, 1, 3)), "W": W.T, "b": bias}
+    path = save(tmp_path, [sub, flat, *product()], tensors)
+    expected = Network((Layer(W, np.array([3.0, 4.0]), np.zeros(2, dtype=bool)),), (1, 3))
+    assert_same(read_gemm_chain(path), expected)
+    model = load_model(path)
+    assert model.literal
+    assert model.run(np.array([1, 2, 3])).tolist() == expected.float64(np.array([1, 2, 3])).tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"transB": 0}, {"alpha": 1.0, "beta": 1.0}])
+def test_gemm_of_a_matrix_the_other_way_round(tmp_path, options):
+    path = save(
+        tmp_path,
+        [FLAT, helper.make_node("Gemm", ["f", "W", "b"], ["y"], **options)],
+        {"W": W.T, "b": [3, 4]},
+    )
+    assert np.array_equal(read_gemm_chain(path).layers[0].dense, W)
+    assert load_model(path).literal
+
+
+@pytest.mark.parametrize(
+    ("nodes", "tensors", "words"),
+    [
+        ([helper.make_node("Sub", ["x", "c"], ["f"]), *product()], {"c": np.ones(1)}, "of zeros"),
+        ([helper.make_node("Flatten", ["x"], ["f"], axis=2), *product()], {}, "axis=1"),
+        (product("x"), {}, "not flattened"),
+        ([FLAT, helper.make_node("MatMul", ["f", "W"], ["y"])], {}, "expected an Add"),
+        ([FLAT, *product(bias="c")], {"c": np.ones(1)}, "do not fit"),
+        ([FLAT, *product(bias="c")], {"c": np.ones((2, 2))}, "do not fit"),
+        ([FLAT, helper.make_node("MatMul", ["f"], ["y"])], {}, "too few inputs"),
+        (
+            [FLAT, helper.make_node("Gemm", ["f", "W", "b"], ["y"], transA=1)],
+            {},
+            "a bias and transB at most",
+        ),
+        ([FLAT, helper.make_node("Gemm", ["f", "W"], ["y"])], {}, "a bias and transB at most"),
+        ([FLAT, *product(domain="com.example")], {}, "expected a Gemm"),
+    ],
+)
+def test_nodes_of_another_form_are_refused(tmp_path, nodes, tensors, words):
+    path = save(tmp_path, nodes, {"W": W.T, "b": [3, 4], **tensors})
+    with pytest.raises(ModelError, match=words):
+        read_gemm_chain(path)
+
+
+def test_numbers_of_another_type_are_refused(tmp_path):
+    path = save(tmp_path, [FLAT, *product()], {"W": W.T, "b": [3, 4]})
+    model = onnx.load(path)
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array([3.0, 4.0]), "b"))
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="numbers of the input's type"):
+        read_gemm_chain(path)
+    with pytest.raises(ModelError, match=r"m\.onnx"):
+        load_model(path)
 
 
 def test_a_missing_file_is_refused(tmp_path):

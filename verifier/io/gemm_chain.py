@@ -1,8 +1,9 @@
-"""The layers of a chain of Gemm and Relu nodes as they stand in an ONNX file.
+"""The layers of a chain of affine nodes and ReLUs as they stand in an ONNX file.
 
 Other graphs are lowered and simplified by ``verifier.io.onnx.load_model``: a ReLU whose input is
 known to be ≥ 0 disappears, and layers move. Here nothing is simplified, so that sizes can be read
-from a file: one Gemm, or one sum of gathered entries, is one layer.
+from a file, nothing of it is held twice, and thousands of layers are no trouble: one Gemm, one
+MatMul with its Add, or one sum of gathered entries is one layer.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ from verifier.core.network import Layer, Network
 from verifier.core.sparse import sp
 from verifier.io.lowering.graph import decode
 from verifier.io.model_file import read_model
+from verifier.io.protobuf import attributes
 from verifier.io.sparse_chain import read_sparse_layer
 
-#: Layers with a smaller share of nonzero weights are kept sparse.
+#: Layers with a smaller share of nonzero weights are kept sparse, unless they are small.
 _SPARSE_BELOW = 0.25
+_SMALL = 64 * 64
+#: What a Gemm may say of itself.
+_GEMM = {"transA": (0,), "transB": (0, 1), "alpha": (1.0,), "beta": (1.0,)}
 
 
 def read_gemm_chain(path: str | os.PathLike[str]) -> Network:
     """The network in a file of the form that ``export_onnx`` writes.
 
-    Nodes: a Flatten at most at the beginning, then Gemm, or between two Transposes the gathered
-    sums of ``onnx_export_sparse``; Relu on all coordinates, or Relu and a Where that keeps the
-    others.
+    Nodes: at most a Sub of zeros and a Flatten at the beginning, then Gemm or MatMul and Add, or
+    between two Transposes the gathered sums of ``onnx_export_sparse``; Relu on all coordinates, or
+    Relu and a Where that keeps the others.
 
     Args:
         path: the file.
@@ -37,8 +42,7 @@ def read_gemm_chain(path: str | os.PathLike[str]) -> Network:
     Raises:
         ModelError: no ONNX model, or one of another form (the message names the node).
     """
-    model, _ = read_model(path)
-    return chain_network(model, str(path))
+    return chain_network(read_model(path).proto, str(path))
 
 
 def chain_network(model: Any, path: str) -> Network:
@@ -51,7 +55,12 @@ def chain_network(model: Any, path: str) -> Network:
     Raises:
         ModelError: a model of another form.
     """
-    return _Chain(model.graph, path).network()
+    if model.functions:
+        raise ModelError(f"{path}: the model has functions of its own")
+    try:
+        return _Chain(model.graph, path).network()
+    except IndexError as problem:
+        raise ModelError(f"{path}: a node has too few inputs or outputs") from problem
 
 
 class _Chain:
@@ -74,14 +83,13 @@ class _Chain:
 
     def network(self) -> Network:
         """All layers, from the input to the output."""
-        if len(self.graph.input) != 1 or len(self.graph.output) != 1:
+        inputs = [given for given in self.graph.input if given.name not in self.tensors]
+        if len(inputs) != 1 or len(self.graph.output) != 1:
             raise ModelError(f"{self.path}: expected one input and one output")
-        self.kind = self.graph.input[0].type.tensor_type.elem_type
-        dims = self.graph.input[0].type.tensor_type.shape.dim
+        self.kind = inputs[0].type.tensor_type.elem_type
+        dims = inputs[0].type.tensor_type.shape.dim
         shape = tuple(int(dim.dim_value) for dim in dims[1:])
-        value = self.graph.input[0].name
-        if self.next_is("Flatten", value):
-            value = self.take().output[0]
+        value = self._flat(inputs[0].name, (1, *shape))
         layers: list[Layer] = []
         while self.position < len(self.nodes):
             value = self._turned(value)
@@ -93,14 +101,29 @@ class _Chain:
             raise ModelError(f"{self.path}: the last node does not give the output")
         return Network(tuple(layers), shape, self.graph.name)
 
+    def _flat(self, value: str, shape: tuple[int, ...]) -> str:
+        """The input as a row: what a Sub of zeros and a Flatten give, if they are there."""
+        if self.next_is("Sub", value):
+            node = self.take()
+            zeros = self.array(node.input[1])
+            if node.attribute or zeros.shape not in ((), (1,), shape) or zeros.any():
+                raise ModelError(f"{self.path}: node {node.name!r}: expected a Sub of zeros")
+            value = node.output[0]
+        if self.next_is("Flatten", value):
+            node = self.take()
+            if attributes(node) not in ({}, {"axis": 1}):
+                raise ModelError(f"{self.path}: node {node.name!r}: expected axis=1")
+            return str(node.output[0])
+        if len(shape) != 2:
+            raise ModelError(f"{self.path}: an input of shape {shape} is not flattened")
+        return value
+
     def _turned(self, value: str) -> str:
         """What a Transpose gives, if the next node is one: the batch first, or the neurons."""
-        from onnx import helper
-
         if not self.next_is("Transpose", value):
             return value
         node = self.take()
-        if [helper.get_attribute_value(a) for a in node.attribute] != [[1, 0]]:
+        if attributes(node) != {"perm": [1, 0]}:
             raise ModelError(f"{self.path}: node {node.name!r}: expected perm=[1, 0]")
         self.turned = not self.turned
         return str(node.output[0])
@@ -111,32 +134,64 @@ class _Chain:
             weight, bias, z = read_sparse_layer(self, value, n_in)
             relu, value = self._relu(z, len(bias))
             return Layer(weight, bias, relu), value
-        weight, bias, z = self._gemm(value)
+        weight, bias, z = (
+            self._product(value) if self.next_is("MatMul", value) else self._gemm(value)
+        )
         relu, value = self._relu(z, len(bias))
-        dense = np.count_nonzero(weight) >= _SPARSE_BELOW * weight.size
+        dense = weight.size <= _SMALL or np.count_nonzero(weight) >= _SPARSE_BELOW * weight.size
         return Layer(weight if dense else sp.csr_array(weight), bias, relu), value
 
     def _gemm(self, value: str) -> tuple[np.ndarray, np.ndarray, str]:
         """Weight, bias and result of a Gemm."""
-        from onnx import helper
-
         if not self.next_is("Gemm", value):
             raise self.unexpected("a Gemm")
         node = self.take()
-        options = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if options != {"transB": 1} or len(node.input) != 3:
-            raise ModelError(f"{self.path}: node {node.name!r}: expected a Gemm with only transB=1")
-        weight, bias = self.array(node.input[1]), self.array(node.input[2])
-        if any(self.tensors[name].data_type != self.kind for name in node.input[1:]):
+        options = attributes(node)
+        if len(node.input) != 3 or any(v not in _GEMM.get(k, ()) for k, v in options.items()):
             raise ModelError(
-                f"{self.path}: node {node.name!r}: expected numbers of the input's type"
+                f"{self.path}: node {node.name!r}: expected a Gemm with a bias and transB at most"
             )
+        weight, bias = self._numbers(node, 1), self._numbers(node, 2)
+        if not options.get("transB", 0):
+            weight = weight.T
         if weight.ndim != 2 or bias.shape != weight.shape[:1]:
             raise ModelError(
                 f"{self.path}: node {node.name!r}: weight {weight.shape} and bias {bias.shape} "
                 "do not fit"
             )
         return weight, bias, node.output[0]
+
+    def _product(self, value: str) -> tuple[np.ndarray, np.ndarray, str]:
+        """Weight, bias and result of a MatMul and the Add after it."""
+        node = self.take()
+        weight, z = self._numbers(node, 1).T, node.output[0]
+        if not self.next_is("Add", z):
+            raise self.unexpected("an Add")
+        node = self.take()
+        bias = self._numbers(node, 1)
+        if (
+            node.attribute
+            or weight.ndim != 2
+            or bias.shape
+            not in (
+                weight.shape[:1],
+                (1, *weight.shape[:1]),
+            )
+        ):
+            raise ModelError(
+                f"{self.path}: node {node.name!r}: weight {weight.shape} and bias {bias.shape} "
+                "do not fit"
+            )
+        return weight, bias.ravel(), node.output[0]
+
+    def _numbers(self, node: Any, k: int) -> np.ndarray:
+        """The constant that a node reads as its input k, in the input's type."""
+        array = self.array(node.input[k])
+        if self.tensors[node.input[k]].data_type != self.kind:
+            raise ModelError(
+                f"{self.path}: node {node.name!r}: expected numbers of the input's type"
+            )
+        return array
 
     def _relu(self, z: str, n: int) -> tuple[np.ndarray, str]:
         """Which of the n coordinates have a ReLU, and the name of the result."""
@@ -158,7 +213,9 @@ class _Chain:
         if self.position >= len(self.nodes):
             return False
         node = self.nodes[self.position]
-        return node.op_type == operator and bool(node.input) and node.input[0] == value
+        if node.op_type != operator or node.domain:
+            return False
+        return bool(node.input) and node.input[0] == value
 
     def take(self) -> Any:
         """The next node; the position moves on."""

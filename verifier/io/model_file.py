@@ -4,43 +4,74 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from verifier.core.errors import ModelError
+from verifier.io.protobuf import messages
 
 #: Protocol buffers hold less than 2 GiB.
 MAX_BYTES = (1 << 31) - 1
+#: How ONNX counts tensors in other files, and the attributes that hold tensors or graphs.
+_EXTERNAL, _HOLDERS = 1, {4, 5, 9, 10, 11, 12}
 
 
-def read_model(path: str | os.PathLike[str]) -> tuple[Any, str]:
-    """The ONNX model in a file, with all tensors in memory, and its SHA-256.
+@dataclass(frozen=True, eq=False)
+class ModelFile:
+    """An ONNX model from disk.
 
-    The hash is that of the file's bytes; if tensors lie in other files, their bytes follow in the
-    order of the files' names.
+    Args:
+        path: the file.
+        proto: the ONNX model with all tensors in memory.
+        data: the same as bytes: the file's, unless its tensors lie in other files.
+        sha256: of the file's bytes, followed by those of external tensor files in order of name.
+    """
+
+    path: Path
+    proto: Any
+    data: bytes
+    sha256: str
+
+    def checked(self) -> ModelFile:
+        """The model by ONNX's own rules, its functions inlined.
+
+        Raises:
+            ModelError: not a valid ONNX model.
+        """
+        from onnx import checker, inliner
+
+        model, data = self.proto, self.data
+        try:
+            if model.functions:
+                model = inliner.inline_local_functions(model)
+                data = model.SerializeToString()
+            checker.check_model(_with_output_shapes(model))
+        except (checker.ValidationError, RuntimeError, ValueError) as problem:
+            message = f"{self.path}: not a valid ONNX model: {first_line(problem)}"
+            raise ModelError(message) from problem
+        return ModelFile(self.path, model, data, self.sha256)
+
+
+def read_model(path: str | os.PathLike[str]) -> ModelFile:
+    """The ONNX model in a file, whatever it means; see ``ModelFile.checked``.
 
     Raises:
-        ModelError: no such file, not an ONNX model, or tensors outside the model's folder.
+        ModelError: no such file, no message of ONNX's, or tensors outside the model's folder.
     """
     from google.protobuf.message import DecodeError
-    from onnx import ModelProto, checker, inliner
 
     path = Path(path)
     data = _bytes(path)
-    model = ModelProto()
+    model = messages().ModelProto()
     try:
         model.ParseFromString(data)
     except DecodeError as problem:
         raise ModelError(f"{path}: not an ONNX model, or a damaged one ({problem})") from problem
     digest = hashlib.sha256(data)
-    _load_external(model, path, digest)
-    try:
-        if model.functions:
-            model = inliner.inline_local_functions(model)
-        checker.check_model(_with_output_shapes(model))
-    except (checker.ValidationError, RuntimeError, ValueError) as problem:
-        raise ModelError(f"{path}: not a valid ONNX model: {first_line(problem)}") from problem
-    return model, digest.hexdigest()
+    if _may_be_external(model) and _load_external(model, path, digest):
+        data = model.SerializeToString()
+    return ModelFile(path, model, data, digest.hexdigest())
 
 
 def _with_output_shapes(model: Any) -> Any:
@@ -81,8 +112,21 @@ def _bytes(path: Path) -> bytes:
     return data
 
 
-def _load_external(model: Any, path: Path, digest: Any) -> None:
-    """Read tensors that lie in other files, which must be inside the model's folder."""
+def _may_be_external(model: Any) -> bool:
+    """Whether a tensor may lie in another file: one of the graph's, or one of an attribute's."""
+    return (
+        any(tensor.data_location == _EXTERNAL for tensor in model.graph.initializer)
+        or any(given.type in _HOLDERS for node in model.graph.node for given in node.attribute)
+        or bool(model.functions)
+    )
+
+
+def _load_external(model: Any, path: Path, digest: Any) -> bool:
+    """Read tensors that lie in other files, which must be inside the model's folder.
+
+    Returns:
+        whether there were any.
+    """
     from onnx import external_data_helper as external
     from onnx.checker import ValidationError
 
@@ -112,3 +156,4 @@ def _load_external(model: Any, path: Path, digest: Any) -> None:
             ) from problem
     for target in sorted(locations):
         digest.update(target.read_bytes())
+    return bool(locations)

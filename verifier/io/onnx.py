@@ -20,6 +20,7 @@ outputs, and ``Model.check_property`` refuses properties that read more than tha
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,9 +39,10 @@ from verifier.io.lowering.chain import chain
 from verifier.io.lowering.graph import Graph, lower, read_graph
 from verifier.io.lowering.tensor import Lowering
 from verifier.io.meaning import read_decision
-from verifier.io.model_file import read_model
+from verifier.io.model_file import ModelFile, read_model
 from verifier.io.onnx_export import export_onnx
 from verifier.io.onnx_scan import is_scan, scan_network
+from verifier.io.protobuf import messages
 from verifier.io.runtime import Session
 from verifier.io.validation import chain_error, compare, sample_points
 
@@ -61,10 +63,11 @@ class Model:
         output_name: name of the graph's output.
         tail: the dropped trailing operator (Softmax, LogSoftmax, Sigmoid): only the order of the
             outputs is meaningful.
-        proto: the ONNX model with all tensors in memory.
+        data: the ONNX model as bytes, with all tensors.
         decision: what the outputs mean, if the file says so.
         literal: whether every layer is one sum of products of the file, followed by its ReLU: what
             a runtime rounds is then known layer by layer.
+        session: the one that the import was compared with, unless a tail was left out for that.
     """
 
     network: Network
@@ -75,13 +78,22 @@ class Model:
     input_dtype: str
     output_name: str
     tail: str | None
-    proto: Any
+    data: bytes
     decision: Decision | None = None
     literal: bool = False
+    session: Session | None = None
+
+    @property
+    def proto(self) -> Any:
+        """The ONNX model, read again from the bytes."""
+        return messages().ModelProto.FromString(self.data)
 
     @cached_property
     def _session(self) -> Session:
-        return Session(self.proto, self.input_shape, self.input_dtype == "float64")
+        if self.session is not None:
+            return self.session
+        double = self.input_dtype == "float64"
+        return Session(self.data, self.input_name, self.input_shape, double)
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """What onnxruntime computes on the CPU, including the tail, one point at a time.
@@ -157,12 +169,19 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
     """
     path = Path(path)
     try:
-        proto, digest = read_model(path)
-        graph = read_graph(proto)
-        points = sample_points(int(np.prod(graph.input_shape)), graph.double)
-        literal = _literal(proto, graph, path, points)
-        network, error = literal or _lowered(graph, path, points)
-        decision = read_decision(proto)
+        file = read_model(path)
+        read = _literal(file, path)
+        literal = read is not None
+        if read is None:
+            file = file.checked()
+            graph = read_graph(file.proto)
+            points = sample_points(math.prod(graph.input_shape), graph.double)
+            network, error = _scanned(file, graph, path, points) or _lowered(graph, path, points)
+        else:
+            graph, network = read
+            points = sample_points(network.n_inputs, graph.double)
+            error = chain_error(network, points, double=graph.double)[1]
+        decision = read_decision(file.proto)
         if decision is not None:
             decision.check_fits(network.n_outputs)
     except UnsupportedOperatorError as problem:
@@ -174,43 +193,50 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
         raise ModelError(f"{path}: the network does not fit into memory") from problem
     except UnicodeDecodeError as problem:
         raise ModelError(f"{path}: a name in the model is not UTF-8 ({problem})") from problem
+    session = None
     if validate:
-        note = _validated(path, proto, graph, network, error, points)
+        note, session = _validated(file, graph, network, error, points)
         network = replace(network, notes=(*network.notes, *note))
     return Model(
         network,
         path,
-        digest,
+        file.sha256,
         graph.input_name,
         graph.input_shape,
         "float64" if graph.double else "float32",
         graph.output_name,
         None if graph.tail is None else graph.tail.operator,
-        proto,
+        file.data,
         decision,
-        literal is not None and not is_scan(proto),
+        literal,
+        session if graph.tail is None else None,
     )
 
 
-def _literal(
-    proto: Any, graph: Graph, path: Path, points: np.ndarray
-) -> tuple[Network, np.ndarray] | None:
-    """A chain of Gemm and Relu nodes as it stands in the file, or None for any other graph.
+def _literal(file: ModelFile, path: Path) -> tuple[Graph, Network] | None:
+    """A chain of sums and ReLUs as it stands in the file, or None for any other graph.
 
-    Depth and width are then the file's own, and chains of thousands of layers are no trouble. A
-    running maximum over samples (``onnx_scan``) is the chain that it stands for.
-
-    Returns:
-        the network, and a bound on a runtime's error at the points.
+    Depth and width are then the file's own, and chains of thousands of layers are no trouble.
     """
     try:
-        network = replace(chain_network(proto, str(path)), name=path.stem)
-        if network.n_inputs != points.shape[1]:
-            return None
+        network = replace(chain_network(file.proto, str(path)), name=path.stem)
+        graph = read_graph(file.proto)
     except (ModelError, NetworkError):  # another form, or a mistake that the other way reports
-        if not is_scan(proto):
-            return None
-        network = _unrolled(scan_network(proto, str(path)), path)
+        return None
+    return (graph, network) if network.n_inputs == math.prod(graph.input_shape) else None
+
+
+def _scanned(
+    file: ModelFile, graph: Graph, path: Path, points: np.ndarray
+) -> tuple[Network, np.ndarray] | None:
+    """A running maximum over samples (``onnx_scan``) as the chain that it stands for.
+
+    Returns:
+        the network, and a bound on a runtime's error at the points; None for any other graph.
+    """
+    if not is_scan(file.proto):
+        return None
+    network = _unrolled(scan_network(file.proto, str(path)), path)
     return network, chain_error(network, points, double=graph.double)[1]
 
 
@@ -260,22 +286,20 @@ def _located(path: Path, problem: Exception) -> str:
 
 
 def _validated(
-    path: Path, proto: Any, graph: Graph, network: Network, error: np.ndarray, points: np.ndarray
-) -> tuple[str, ...]:
-    """Compare with onnxruntime up to the tail; a note if that was impossible."""
-    from onnx import helper
-
-    model = proto
+    file: ModelFile, graph: Graph, network: Network, error: np.ndarray, points: np.ndarray
+) -> tuple[tuple[str, ...], Session]:
+    """Compare with onnxruntime up to the tail; a note if that was impossible; and the session."""
+    data = file.data
     if graph.tail is not None:
-        model = type(proto)()
-        model.CopyFrom(proto)
-        kind = proto.graph.output[0].type.tensor_type.elem_type
-        del model.graph.output[:]
-        before = helper.make_tensor_value_info(graph.tail.inputs[0], kind, None)
-        model.graph.output.append(before)
+        model = messages().ModelProto.FromString(data)
+        output = model.graph.output[0]
+        output.name = graph.tail.inputs[0]
+        output.type.tensor_type.ClearField("shape")
+        data = model.SerializeToString()
     try:
-        session = Session(model, graph.input_shape, graph.double)
-        note = compare(path, network, error, points, session)
+        session = Session(data, graph.input_name, graph.input_shape, graph.double)
+        note = compare(file.path, network, error, points, session)
     except ModelError as problem:
-        raise ModelError(_located(path, problem)) from problem
-    return () if note is None else (note,)
+        file.checked()  # which knows better what is wrong with a damaged chain
+        raise ModelError(_located(file.path, problem)) from problem
+    return (() if note is None else (note,)), session

@@ -63,7 +63,7 @@ def read_scan(path: str | os.PathLike[str]) -> ScanNetwork:
     Raises:
         ModelError: no ONNX model, or one of another form.
     """
-    return scan_network(read_model(path)[0], str(path))
+    return scan_network(read_model(path).checked().proto, str(path))
 
 
 def scan_network(model: Any, path: str) -> ScanNetwork:

@@ -8,6 +8,7 @@ import numpy as np
 
 from verifier.core.errors import ModelError
 from verifier.io.model_file import first_line
+from verifier.io.protobuf import messages
 
 #: Models whose operators onnxruntime no longer has are converted to this version of them.
 NEWER_OPSET = 13
@@ -20,7 +21,8 @@ class Session:
     batches: a single point has one result.
 
     Args:
-        model: ONNX model with all tensors in memory.
+        model: bytes of an ONNX model with all tensors.
+        name: of its input.
         shape: the input's shape.
         double: whether the input is float64.
 
@@ -28,7 +30,7 @@ class Session:
         ModelError: onnxruntime refuses the model.
     """
 
-    def __init__(self, model: Any, shape: tuple[int, ...], double: bool) -> None:
+    def __init__(self, model: bytes, name: str, shape: tuple[int, ...], double: bool) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -42,23 +44,24 @@ class Session:
             self._session = self._start(model, options)
         except self._errors as problem:
             raise ModelError(f"onnxruntime refuses the model: {first_line(problem)}") from problem
-        given = {value.name for value in model.graph.initializer}
-        self._input = next(v.name for v in model.graph.input if v.name not in given)
+        self._input = name
 
     @staticmethod
-    def _start(model: Any, options: Any) -> Any:
+    def _start(model: bytes, options: Any) -> Any:
         """A session; a model whose operators are too old for onnxruntime is first converted."""
         import onnxruntime
-        from onnx import version_converter
         from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Missing
 
         providers = ["CPUExecutionProvider"]
         try:
-            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
+            return onnxruntime.InferenceSession(model, options, providers)
         except Missing:
-            if not any(o.version < NEWER_OPSET for o in model.opset_import if not o.domain):
+            old = messages().ModelProto.FromString(model)
+            if not any(o.version < NEWER_OPSET for o in old.opset_import if not o.domain):
                 raise
-        newer = version_converter.convert_version(model, NEWER_OPSET)
+        from onnx import version_converter
+
+        newer = version_converter.convert_version(old, NEWER_OPSET)
         del newer.graph.value_info[:]  # the converter leaves types out here
         return onnxruntime.InferenceSession(newer.SerializeToString(), options, providers)
 

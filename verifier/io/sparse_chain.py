@@ -9,6 +9,7 @@ import numpy as np
 
 from verifier.core.errors import ModelError
 from verifier.core.sparse import sp
+from verifier.io.protobuf import attributes
 
 
 class Walk(Protocol):
@@ -132,9 +133,7 @@ def _scaled(walk: Walk, weight: sp.csr_array, scale: np.ndarray) -> sp.csr_array
 
 def _options(node: Any) -> dict[str, Any]:
     """The attributes; an axis left out is 0."""
-    from onnx import helper
-
-    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    given = attributes(node)
     if node.op_type == "Gather":
         given.setdefault("axis", 0)
     return given

@@ -15,6 +15,7 @@ from verifier.io.lowering.node import MAX_ELEMENTS, MAX_RANK, Node, read_node
 from verifier.io.lowering.reference import ROUNDING, constant_value, evaluate
 from verifier.io.lowering.tensor import Lowering, Tensor
 from verifier.io.operators import OPERATORS
+from verifier.io.protobuf import DOUBLE, FLOAT, messages, raw_array
 
 #: Operators at the very end that keep the order of the outputs.
 TAILS = ("Softmax", "LogSoftmax", "Sigmoid")
@@ -74,12 +75,10 @@ def read_graph(model: Any) -> Graph:
 
 def _input_type(value: Any) -> tuple[tuple[int, ...], bool]:
     """(shape with the batch size fixed to 1 if unknown, whether float64)."""
-    from onnx import TensorProto
-
     kind = value.type.tensor_type.elem_type
-    if kind not in (TensorProto.FLOAT, TensorProto.DOUBLE):
-        known = TensorProto.DataType.values()
-        name = TensorProto.DataType.Name(kind) if kind in known else f"number {kind}"
+    if kind not in (FLOAT, DOUBLE):
+        types = messages().TensorProto.DataType
+        name = types.Name(kind) if kind in types.values() else f"number {kind}"
         raise ModelError(f"input {value.name!r} has type {name}, expected FLOAT or DOUBLE")
     if not value.type.tensor_type.HasField("shape"):
         raise ModelError(f"input {value.name!r} has no shape")
@@ -100,7 +99,7 @@ def _input_type(value: Any) -> tuple[tuple[int, ...], bool]:
         raise ModelError(
             f"input {value.name!r} has shape {tuple(shape)}, expected 1 to {MAX_ELEMENTS} numbers"
         )
-    return tuple(shape), kind == TensorProto.DOUBLE
+    return tuple(shape), kind == DOUBLE
 
 
 def _needed(nodes: list[Node], output: str) -> tuple[Node, ...]:
@@ -191,11 +190,14 @@ def decode(tensor: Any) -> np.ndarray:
     Raises:
         ModelError: dimensions that do not fit the data, or a type without a NumPy form.
     """
-    from onnx import numpy_helper
-
     total = math.prod(max(int(d), 0) for d in tensor.dims)
     if min(tensor.dims, default=0) < 0 or len(tensor.dims) > MAX_RANK or total > 8 * MAX_ELEMENTS:
         raise ModelError(f"tensor {tensor.name!r} declares dimensions {list(tensor.dims)}")
+    array = raw_array(tensor)
+    if array is not None:
+        return array
+    from onnx import numpy_helper
+
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except (LookupError, TypeError, ValueError) as problem:

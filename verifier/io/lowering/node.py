@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from verifier.core.errors import ModelError, UnsupportedOperatorError
+from verifier.io.protobuf import attributes
 
 #: Entries of one tensor; the tensors of a network that can be verified are far smaller.
 MAX_ELEMENTS = 1 << 26
@@ -115,18 +116,14 @@ class Node:
 
 def read_node(proto: Any, opset: int) -> Node:
     """The node with its attributes as Python values."""
-    from onnx import helper
-
-    attributes = {}
-    for attribute in proto.attribute:
-        value = helper.get_attribute_value(attribute)
+    given = attributes(proto)
+    for name, value in given.items():
         if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        attributes[attribute.name] = value
+            given[name] = value.decode("utf-8", "replace")
     if proto.domain:
         plain = type(proto)()
         plain.CopyFrom(proto)
         plain.domain = "" if proto.domain == "ai.onnx" else proto.domain
         proto = plain
     name = proto.name or next((o for o in proto.output if o), "?")
-    return Node(name, proto.op_type, opset, proto, attributes)
+    return Node(name, proto.op_type, opset, proto, given)
