@@ -15,6 +15,7 @@ import typer
 
 import relucid
 from relucid import interrupt
+from relucid.attack import attack
 from relucid.build import build
 from relucid.certify import certify
 from relucid.check import check
@@ -61,6 +62,7 @@ app.command(rich_help_panel="Prove")(check)
 app.command(rich_help_panel="Prove")(demo)
 app.command(rich_help_panel="Build")(build)
 app.command(rich_help_panel="Build")(hardness)
+app.command(rich_help_panel="Measure")(attack)
 app.command(rich_help_panel="Measure")(lipschitz)
 app.command(rich_help_panel="Measure")(radius)
 app.command(rich_help_panel="Measure")(separation)

@@ -95,6 +95,22 @@ def png(
     Raises:
         ValueError: the points are no pictures.
     """
+    return gallery([(center, witness, titles)], shape)
+
+
+def gallery(
+    rows: Sequence[tuple[Sequence[Fraction], Sequence[Fraction], Sequence[str]]],
+    shape: tuple[int, ...],
+) -> bytes:
+    """Pairs of points below each other: original, changed, and the change on its own scale.
+
+    Args:
+        rows: (original, changed, three titles) of each pair, at least one.
+        shape: (rows, columns) or (1 or 3, rows, columns).
+
+    Raises:
+        ValueError: the points are no pictures.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -103,22 +119,25 @@ def png(
     form = planes(shape)
     if form is None:
         raise ValueError(f"points of shape {shape} are no pictures")
-    before, after = (
-        np.array([nearest(v) for v in point]).reshape(form).transpose(1, 2, 0)
-        for point in (center, witness)
+    figure, axes = plt.subplots(
+        len(rows), 3, figsize=(9, 3.4 * len(rows)), layout="constrained", squeeze=False
     )
-    change = (after - before).mean(axis=2)
-    largest = float(np.abs(change).max()) or 1.0
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained")
-    scale = {"vmin": 0.0, "vmax": max(1.0, before.max(), after.max())}
-    for axis, picture in zip(axes[:2], (before, after), strict=True):
-        flat = picture[:, :, 0] if form[0] == 1 else np.clip(picture, 0, 1)
-        axis.imshow(flat, cmap="gray", **scale)
-    drawn = axes[2].imshow(change, cmap="RdBu", vmin=-largest, vmax=largest)
-    figure.colorbar(drawn, ax=axes[2], shrink=0.8)
-    for axis, title in zip(axes, titles, strict=True):
-        axis.set_title(title, fontsize=10)
-        axis.set_axis_off()
+    for line, (center, witness, titles) in zip(axes, rows, strict=True):
+        before, after = (
+            np.array([nearest(v) for v in point]).reshape(form).transpose(1, 2, 0)
+            for point in (center, witness)
+        )
+        change = (after - before).mean(axis=2)
+        largest = float(np.abs(change).max()) or 1.0
+        scale = {"vmin": 0.0, "vmax": max(1.0, before.max(), after.max())}
+        for axis, picture in zip(line[:2], (before, after), strict=True):
+            flat = picture[:, :, 0] if form[0] == 1 else np.clip(picture, 0, 1)
+            axis.imshow(flat, cmap="gray", **scale)
+        drawn = line[2].imshow(change, cmap="RdBu", vmin=-largest, vmax=largest)
+        figure.colorbar(drawn, ax=line[2], shrink=0.8)
+        for axis, title in zip(line, titles, strict=True):
+            axis.set_title(title, fontsize=10)
+            axis.set_axis_off()
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
     plt.close(figure)

@@ -1,0 +1,1 @@
+"""Attacks: gradients and queries propose points, exact arithmetic decides whether they count."""
