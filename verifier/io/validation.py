@@ -32,7 +32,12 @@ def sample_points(n_inputs: int, double: bool, seed: int = 20) -> np.ndarray:
 
 
 def compare(
-    model: Any, network: Network, error: np.ndarray, points: np.ndarray, session: Session
+    model: Any,
+    network: Network,
+    error: np.ndarray,
+    points: np.ndarray,
+    session: Session,
+    runtime: str = "onnxruntime",
 ) -> str | None:
     """Compare the network with a runtime at the sample points.
 
@@ -45,6 +50,7 @@ def compare(
         error: (count, n_outputs) bound on the runtime's error at the points.
         points: (count, n_inputs).
         session: runs the model up to the same output.
+        runtime: its name in messages.
 
     Returns:
         A note if the runtime's numbers overflow at every point, so that nothing was compared.
@@ -56,20 +62,20 @@ def compare(
     expected, own_error = chain_error(network, points)
     if got.shape != expected.shape:
         raise ModelError(
-            f"{model}: import refused: onnxruntime gives {got.shape[1]} outputs, "
+            f"{model}: import refused: {runtime} gives {got.shape[1]} outputs, "
             f"the imported network {expected.shape[1]}"
         )
     allowed = error + own_error
     known = np.isfinite(allowed)
     if not known.any():
-        return "not compared with onnxruntime: its numbers overflow at every sample point"
+        return f"not compared with {runtime}: its numbers overflow at every sample point"
     with np.errstate(invalid="ignore"):
         wrong = known & ~(np.abs(got - expected) <= allowed)
     if wrong.any():
         k, i = map(int, np.argwhere(wrong)[0])
         raise ModelError(
             f"{model}: import refused: at sample point {k} output {i} is {got[k, i]:.9g} in "
-            f"onnxruntime and {expected[k, i]:.9g} in the imported network, and rounding explains "
+            f"{runtime} and {expected[k, i]:.9g} in the imported network, and rounding explains "
             f"only {allowed[k, i]:.3g}"
         )
     return None
