@@ -103,8 +103,9 @@ def to_onnx(
     _network(module, traced, tuple(input_shape), name)
     graph = read_graph(traced.proto)
     try:
-        Session(traced.proto, graph.input_shape, graph.double)
-        write_atomic(os.fspath(path), traced.proto.SerializeToString())
+        data = traced.proto.SerializeToString()
+        Session(data, graph.input_name, graph.input_shape, graph.double)
+        write_atomic(os.fspath(path), data)
     except ModelError as problem:
         raise ModelError(f"{name}: {problem}") from problem
     except OSError as problem:
