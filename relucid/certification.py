@@ -10,8 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from constructions.dataset import DataSet, load_dataset
 from relucid import report
 from relucid.classes import Classes
@@ -118,7 +116,7 @@ class Samples:
 
 def certify_property(
     model_name: str, path: Path, options: Options, targets: Targets, started: float
-) -> None:
+) -> int:
     """Decide one VNN-LIB file and report.
 
     Args:
@@ -127,6 +125,9 @@ def certify_property(
         options: how to search; loading counts toward the time limit.
         targets: where to write.
         started: ``time.monotonic()`` at the start of the command.
+
+    Returns:
+        the exit status: 1 if a proof was asked for and there is no valid one.
     """
     targets.check()
     for target in (targets.counterexample, targets.proof):
@@ -157,7 +158,7 @@ def certify_property(
         sys.stdout.write(report.json_text(record))
     else:
         print("\n".join(report.property_lines(outcome)))
-    _end_if_unproved([outcome])
+    return _status([outcome])
 
 
 def opened(
@@ -179,8 +180,8 @@ def opened(
     return model, data, indices, ball, classes
 
 
-def certify_data(model_name: str, samples: Samples, options: Options, targets: Targets) -> None:
-    """Decide the balls around points of a data set and report."""
+def certify_data(model_name: str, samples: Samples, options: Options, targets: Targets) -> int:
+    """Decide the balls around points of a data set and report; the exit status, as above."""
     model, data, indices, ball, classes = opened(model_name, samples, targets)
     proofs = _proof_folder(model, targets, options)
     outcomes: list[Outcome] = []
@@ -204,7 +205,7 @@ def certify_data(model_name: str, samples: Samples, options: Options, targets: T
         sys.stdout.write(report.json_text(records))
     else:
         _print_table(outcomes, data, _title(model_name, data, ball, options))
-    _end_if_unproved(outcomes)
+    return _status(outcomes)
 
 
 def _proof_folder(model: Model, targets: Targets, options: Options) -> Proofs | None:
@@ -230,15 +231,11 @@ def _with_proof(outcome: Outcome, proofs: Proofs | None, reporter: Reporter) -> 
     return replace(outcome, verdict=verdict, proof=proof)
 
 
-def _end_if_unproved(outcomes: Sequence[Outcome]) -> None:
-    """Exit status 1, and a line on stderr, unless every verdict has the proof that was asked for.
-
-    Raises:
-        typer.Exit: some have not.
-    """
+def _status(outcomes: Sequence[Outcome]) -> int:
+    """0, or 1 with a line on stderr if a verdict has not the proof that was asked for."""
     missing = [(o.name, o.proof) for o in outcomes if o.proof is not None and o.proof.problem]
     if not missing:
-        return
+        return 0
     name, proof = missing[0]
     many = f"{len(missing)} of {len(outcomes)} verdicts have"
     counts = many if len(outcomes) > 1 else "there is"
@@ -247,7 +244,7 @@ def _end_if_unproved(outcomes: Sequence[Outcome]) -> None:
         f"relucid: {counts} no valid proof; {name}: {what}{proof.problem}",
         file=sys.stderr,
     )
-    raise typer.Exit(1)
+    return 1
 
 
 def _title(model_name: str, data: DataSet, ball: Ball, options: Options) -> str:

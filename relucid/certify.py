@@ -148,7 +148,7 @@ def certify(
         raise typer.BadParameter(
             f"--engine {engine} decides exact arithmetic; --semantics float32 takes auto or bab"
         )
-    # Loading the engines takes half a second, which --help and a wrong option need not wait for.
+    # Loading the engines takes time, which --help and a wrong option need not wait for.
     from relucid import certification
     from relucid.runs import Options
 
@@ -172,8 +172,9 @@ def certify(
                 "--picture": picture,
             }
         )
-        certification.certify_property(model, property_file, options, targets, started)
-        return
+        raise typer.Exit(
+            certification.certify_property(model, property_file, options, targets, started)
+        )
     if data is None or eps is None:
         raise typer.BadParameter("--data needs --eps")
     radius = rational(eps, "--eps")
@@ -190,7 +191,7 @@ def certify(
         center=center,
         outputs=outputs,
     )
-    certification.certify_data(model, samples, options, targets)
+    raise typer.Exit(certification.certify_data(model, samples, options, targets))
 
 
 def _require_alone(given: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The ``relucid`` command: its subcommands, and what becomes of every error.
+"""The ``relucid`` command, and what becomes of every error.
 
 Exit status: 0 the command did its job (whatever the verdict), 1 a proof is not valid or could not
 be written, 2 the input or the place to write to is at fault (one line on stderr), 130 interrupted.
@@ -9,64 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-import typer
-
-import relucid
-from relucid import interrupt
-from relucid.attack import attack
-from relucid.build import build
-from relucid.certify import certify
-from relucid.check import check
-from relucid.demo import demo
-from relucid.hardness import hardness
-from relucid.lipschitz import lipschitz
-from relucid.radius import radius
-from relucid.separation import separation
-from relucid.theorem import theorem
+from relucid import interrupt, plain_arguments
 from verifier.core.errors import RelucidError
-
-# The common base of all complaints about arguments; its name differs between versions of typer.
-_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"relucid {relucid.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks instead of one-line errors.")
-    ] = False,
-) -> None:
-    """Prove or refute the robustness of ReLU networks, exactly, with evidence."""
-
-
-app.command(rich_help_panel="Prove")(certify)
-app.command(rich_help_panel="Prove")(check)
-app.command(rich_help_panel="Prove")(demo)
-app.command(rich_help_panel="Build")(build)
-app.command(rich_help_panel="Build")(hardness)
-app.command(rich_help_panel="Measure")(attack)
-app.command(rich_help_panel="Measure")(lipschitz)
-app.command(rich_help_panel="Measure")(radius)
-app.command(rich_help_panel="Measure")(separation)
-app.command(rich_help_panel="Teach")(theorem)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -78,20 +24,15 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     rest = [a for a in arguments if a != "--debug"]
     try:
-        # Not command.main(): that one would end the process by itself when a pipe is closed.
-        command = typer.main.get_command(app)
-        with command.make_context("relucid", rest) as context:
-            command.invoke(context)
+        status = plain_arguments.run(rest)
+        if status is None:
+            from relucid.commands import invoke
+
+            status = invoke(rest, debug)
         sys.stdout.flush()
-        return 0
-    except typer.Exit as end:
-        return end.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+        return status
+    except KeyboardInterrupt:
         return _complain("interrupted", 130)
-    except _USAGE_ERROR as error:
-        if debug:
-            raise
-        return _usage(error)
     except RelucidError as error:
         if debug:
             raise
@@ -110,17 +51,6 @@ def run(arguments: Sequence[str]) -> int:
         _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}", 2)
-
-
-def _usage(error: Exception) -> int:
-    """One line for a wrong argument (help, when no command was given, prints itself)."""
-    context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(getattr(error, "message", ""), file=sys.stderr)
-        return 2
-    command = context.command_path if context is not None else "relucid"
-    message = getattr(error, "format_message", error.__str__)()
-    return _complain(f"{message} (see {command} --help)", 2)
 
 
 def _drop_output() -> None:
@@ -143,5 +73,7 @@ def _complain(message: str, status: int) -> int:
 
 def main() -> NoReturn:
     """Entry point of the installed command."""
+    # Read when NumPy is imported; asking its BLAS later on takes a library of its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     interrupt.watch()
     sys.exit(run(sys.argv[1:]))

@@ -7,8 +7,6 @@ import re
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
-import typer
-
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?\Z|[+-]?\d+/0*[1-9]\d*\Z", re.ASCII)
 
 
@@ -19,6 +17,8 @@ def rational(text: str, option: str) -> Fraction:
         typer.BadParameter: neither of them, or hundreds of digits.
     """
     if not _NUMBER.match(text.lower()) or len(text) > 100:
+        import typer
+
         raise typer.BadParameter(
             f"{option}: expected a decimal such as 0.03 or a ratio such as 8/255, got {text[:40]!r}"
         )

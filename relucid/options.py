@@ -127,7 +127,7 @@ def choose_samples(
     interval = None if clip is None else (rational(clip[0], "--clip"), rational(clip[1], "--clip"))
     if interval is not None and interval[0] > interval[1]:
         raise typer.BadParameter(f"--clip needs LOW <= HIGH, got {interval[0]} {interval[1]}")
-    # Loading the engines takes half a second, which --help and a wrong option need not wait for.
+    # Loading the engines takes time, which --help and a wrong option need not wait for.
     from relucid.certification import Samples
     from verifier.core.decision import Rule
 

@@ -5,17 +5,22 @@ This imports no engine and no bounds of the search: who checks a proof trusts ne
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from relucid.bundled import open_model
+from relucid.progress import Reporter
 from verifier.core.errors import CertificateError, ModelError
 from verifier.core.property import Property
 from verifier.io.float32_chain import float32_chain
 from verifier.io.onnx import Model
+from verifier.io.vnnlib import read_property
 from verifier.proof.claim import check_file
 from verifier.proof.format import Columns, Reader
 from verifier.proof.integers import TooWideError
@@ -147,3 +152,49 @@ class _Watched(Reader):
             yield block
             if self.progress is not None:
                 self.progress("checking the proof", self.stream.tell() / self.size)
+
+
+def check_files(
+    model: str, property_file: Path, proof: Path, plain: bool = False, json_output: bool = False
+) -> int:
+    """Check a proof and print what came out: the command ``relucid check``.
+
+    Args:
+        model: an ONNX file, or a bundled model's name.
+        property_file, proof: the other two files.
+        plain: use the checker in exact arithmetic.
+        json_output: print JSON.
+
+    Returns:
+        the exit status, 1 if the proof is not valid.
+
+    Raises:
+        RelucidError: one of the files cannot be read.
+    """
+    from threadpoolctl import threadpool_limits
+
+    try:
+        with proof.open("rb"):
+            pass
+    except OSError as problem:
+        raise CertificateError(f"{proof}: cannot be read: {problem.strerror}") from problem
+    opened = open_model(model)
+    network = opened.network
+    file = read_property(property_file, n_inputs=network.n_inputs, n_outputs=network.n_outputs)
+    with Reporter(1) as reporter, threadpool_limits(1, user_api="blas"):
+        reporter.begin(str(proof))
+        result = check_proof(opened, file.prop, file.sha256, proof, reporter.update, plain=plain)
+    for note in network.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if json_output:
+        about = {
+            "model": model,
+            "model_sha256": opened.sha256,
+            "property": str(property_file),
+            "property_sha256": file.sha256,
+            "proof": str(proof),
+        }
+        sys.stdout.write(json.dumps(about | result.record(), indent=2) + "\n")
+    else:
+        print("\n".join(result.lines()))
+    return 1 if result.verdict is None else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from relucid import cli
+from relucid import commands as typed
 from verifier.io.operators import OPERATORS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,7 +17,7 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 
 
 def commands() -> dict[str, object]:
-    return typer.main.get_command(cli.app).commands
+    return typer.main.get_command(typed.app).commands
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

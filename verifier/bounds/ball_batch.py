@@ -128,6 +128,12 @@ def _prepared(network: Network) -> Plan:
     return _joined(network, stages[::-1])
 
 
+def has_no_pairs(network: Network) -> bool:
+    """Whether it is cheap to see that the pair rule applies nowhere: most trained networks."""
+    layers = network.layers
+    return len(layers) <= _SHALLOW and not any(map(_any_cancels, layers[:-1]))
+
+
 def _any_cancels(layer: Layer) -> bool:
     """Whether ``cancelling`` may find a pair; most trained layers have none, which is cheap to see.
 
