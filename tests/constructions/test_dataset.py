@@ -7,11 +7,13 @@ import subprocess
 import sys
 import zipfile
 from fractions import Fraction
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
+from sklearn.datasets import load_digits
 
 from constructions.dataset import DIGITS_TRAINING, DataSet, load_dataset
 from constructions.dataset_files import read_idx
@@ -52,6 +54,49 @@ def test_digits_are_exact_sixteenths():
     assert data.is_image
     assert set(data.sample(0)) <= {Fraction(k, 16) for k in range(17)}
     assert [Fraction(float(v)) for v in data.float32(5)] == list(data.sample(5))
+
+
+def test_digits_are_those_that_scikit_learn_gives():
+    data, bunch = load_dataset("digits:all"), load_digits()
+    assert np.array_equal(data.points, bunch.data)
+    assert np.array_equal(data.labels, bunch.target)
+    assert data.shape == bunch.images.shape[1:]
+
+
+def test_loading_digits_does_not_import_scikit_learn():
+    code = (
+        "import sys; from constructions.dataset import load_dataset; load_dataset('digits'); "
+        "sys.exit('sklearn' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"no gzip",
+        gzip.compress(b"1,2\n3,4\n"),
+        gzip.compress(b"a,b\n"),
+        gzip.compress(b"1,2\n3\n"),
+    ],
+)
+def test_another_file_of_digits_is_refused(tmp_path, monkeypatch, content):
+    folder = tmp_path / "datasets" / "data"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "digits.csv.gz").write_bytes(content)
+    spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("constructions.dataset.find_spec", lambda name: spec)
+    with pytest.raises(DataError, match="digits"):
+        load_dataset("digits")
+
+
+def test_digits_without_scikit_learn_are_refused(monkeypatch):
+    monkeypatch.setattr("constructions.dataset.find_spec", lambda name: None)
+    with pytest.raises(DataError, match="not installed"):
+        load_dataset("digits")
 
 
 def test_digits_split_into_training_and_held_out_rows():

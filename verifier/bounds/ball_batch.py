@@ -143,7 +143,7 @@ def _any_cancels(layer: Layer) -> bool:
         return True
     sizes = np.abs(layer.weight)
     first = (sizes != 0).argmax(axis=1)
-    for j in np.unique(first).tolist():
+    for j in sorted(set(first.tolist())):  # np.unique would import np.ma
         column = sizes[:, j]
         for p in np.flatnonzero((first == j) & (column > 0)).tolist():
             same = np.flatnonzero(column == column[p])
