@@ -39,11 +39,19 @@ class Method(StrEnum):
 
     fgsm = "fgsm"
     pgd = "pgd"
+    apgd = "apgd"
+    cw = "cw"
+    cw_l2 = "cw-l2"
+    square = "square"
+    transfer = "transfer"
+    auto = "auto"
+    one_pixel = "one-pixel"
+    jsma = "jsma"
 
     @property
     def counts_pixels(self) -> bool:
         """Whether the size of a change is a number of pixels."""
-        return False
+        return self in (Method.one_pixel, Method.jsma)
 
 
 def attack(
@@ -80,6 +88,14 @@ def attack(
             min=1, help="Evaluations of a point without gradients.", rich_help_panel=SEARCH
         ),
     ] = None,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            help="transfer: the model whose gradients are used; by default one is trained on the "
+            "target's answers on the set's training part.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     timeout: Annotated[
         float,
         typer.Option(help="Seconds for all points; inf for no limit.", rich_help_panel=SEARCH),
@@ -112,6 +128,8 @@ def attack(
         center=center,
         outputs=outputs,
     )
+    if surrogate is not None and method is not Method.transfer:
+        raise typer.BadParameter(f"--surrogate goes with --method transfer, not {method}")
     # Loading Torch takes a second, which --help and a wrong option need not wait for.
     from torchbridge.installed import require_torch
 
@@ -120,7 +138,7 @@ def attack(
     from relucid.certification import Targets
     from torchbridge.attacks.methods import Effort
 
-    plan = Plan(str(method), Effort(steps, restarts, queries), seed, timeout)
+    plan = Plan(str(method), Effort(steps, restarts, queries), seed, timeout, surrogate)
     attack_data(model, samples, plan, Targets(out, counterexample, picture, json_output))
 
 

@@ -26,12 +26,13 @@ from relucid.numbers import approximate, nearest
 from relucid.pictures import gallery, planes
 from relucid.progress import Reporter
 from relucid.runs import Outcome
-from torchbridge.attacks.campaign import Attacked, Run, Target, attack_points
+from relucid.surrogate import surrogate_for
+from torchbridge.attacks.campaign import Attacked, Run, attack_points
 from torchbridge.attacks.exact import Question
 from torchbridge.attacks.interface import Norm
 from torchbridge.attacks.methods import Effort, chosen, norm_of
-from torchbridge.attacks.module import NetworkModule, threads_for
 from torchbridge.attacks.regions import L2Ball, LinfBall, PixelBall, Region
+from torchbridge.attacks.target import Target, threads_for
 from verifier.core.errors import DataError
 from verifier.core.files import write_atomic
 from verifier.core.verdict import Refuted, Unknown, Verdict
@@ -55,12 +56,14 @@ class Plan:
         effort: changed settings.
         seed: of everything random.
         timeout: seconds for all points.
+        surrogate: for ``transfer``, a model's name, or None to train one.
     """
 
     method: str
     effort: Effort
     seed: int
     timeout: float
+    surrogate: str | None = None
 
     @property
     def norm(self) -> Norm:
@@ -94,7 +97,7 @@ def attack_data(model_name: str, samples: Samples, plan: Plan, targets: Targets)
     results: list[Result] = []
     try:
         with Reporter(len(indices)) as reporter:
-            for result in _results(model, data, indices, ball, classes, plan, reporter):
+            for result in _results(model, data, indices, ball, classes, plan, samples, reporter):
                 results.append(result)
                 reporter.finish(result.outcome.verdict)
     except KeyboardInterrupt:
@@ -116,17 +119,19 @@ def attack_data(model_name: str, samples: Samples, plan: Plan, targets: Targets)
 
 def _results(
     model: Model, data: DataSet, indices: Sequence[int], ball: Ball, classes: Classes,
-    plan: Plan, reporter: Reporter,
+    plan: Plan, samples: Samples, reporter: Reporter,
 ) -> Iterator[Result]:  # fmt: skip
     """Every point with its outcome, in order."""
     network = model.network
-    module = NetworkModule(network)
-    target = Target(module, network.exact, classes.decision, network.n_outputs, module.dtype)
+    target = Target.of(network, classes.decision)
     regions = [_region(data, i, ball, plan.norm) for i in indices]
     positions = [classes.position(data, i) for i in indices]
-    attacks = chosen(plan.method, plan.effort)
-    deadline, started = Deadline(plan.timeout), time.monotonic()
     reporter.begin(data.name)
+    surrogate = None
+    if plan.method == "transfer":
+        surrogate = surrogate_for(model, classes, samples, plan.surrogate, plan.seed, reporter)
+    attacks = chosen(plan.method, plan.effort, surrogate)
+    deadline, started = Deadline(plan.timeout), time.monotonic()
 
     def progress(name: str, fraction: float) -> None:
         passed = time.monotonic() - started
@@ -134,9 +139,9 @@ def _results(
         reporter.update(f"{name}{left}", fraction)
 
     run = Run(plan.seed, progress=progress, stop=lambda: deadline.passed)
-    channels = _channels(data)
+    shape = planes(data.shape)
     with threads_for(network, run.batch):
-        for attacked in attack_points(target, attacks, regions, positions, run, channels=channels):
+        for attacked in attack_points(target, attacks, regions, positions, run, shape=shape):
             i, region = indices[attacked.row], regions[attacked.row]
             question = Question(
                 network.exact, classes.decision, positions[attacked.row], network.n_outputs, region

@@ -8,15 +8,17 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from torchbridge.attacks.campaign import Attacked, Named, Run, Target, attack_points
-from torchbridge.attacks.module import NetworkModule
+from torchbridge.attacks.campaign import Attacked, Named, Run, attack_points
+from torchbridge.attacks.interface import Norm
 from torchbridge.attacks.regions import L2Ball, LinfBall, PixelBall, Region
+from torchbridge.attacks.target import Target
 from verifier.core.decision import Decision, Rule
 from verifier.core.network import Layer, Network
 
 torch.set_num_threads(1)  # small products: threads would only wait for each other
 
 UNIT = (Fraction(0), Fraction(1))
+BALLS = {Norm.linf: LinfBall, Norm.l2: L2Ball, Norm.l0: PixelBall}
 
 
 def linear(weight: object, bias: object) -> Network:
@@ -26,19 +28,22 @@ def linear(weight: object, bias: object) -> Network:
 
 
 def random_network(rng: np.random.Generator, sizes: tuple[int, ...]) -> Network:
-    """Float32 weights, ReLU everywhere but at the end."""
-    layers = []
+    """Float32 weights, ReLU everywhere but at the end; every class occurs around 1/2."""
+    layers, middle = [], np.full(sizes[0], 0.5)
     for k, (n, m) in enumerate(pairwise(sizes)):
-        weight = rng.normal(size=(m, n)).astype(np.float32) / np.float32(n**0.5)
-        bias = rng.normal(size=m).astype(np.float32) * np.float32(0.3)
+        weight = (rng.normal(size=(m, n)) * (4.0 / n) ** 0.5).astype(np.float32)
+        bias = (rng.normal(size=m) * 0.2).astype(np.float32)
+        z = weight @ middle + bias
+        if k == len(sizes) - 2:
+            bias = (bias - z).astype(np.float32)
+        middle = np.maximum(z, 0.0)
         layers.append(Layer(weight, bias, np.full(m, k < len(sizes) - 2)))
     return Network(tuple(layers))
 
 
 def target(network: Network, rule: Rule = Rule.argmax) -> Target:
     """The network as something to attack."""
-    module = NetworkModule(network)
-    return Target(module, network.exact, Decision(rule), network.n_outputs, module.dtype)
+    return Target.of(network, Decision(rule))
 
 
 def centers(rng: np.random.Generator, count: int, dimension: int) -> list[tuple[Fraction, ...]]:
@@ -99,3 +104,17 @@ def check(network: Network, balls: list[Region], labels: list[int], found: list[
         assert y == one.witness.y
         assert max(v for k, v in enumerate(y) if k != label) >= y[label]
     return count
+
+
+def smallest_margin(network: Network, ball: Region, label: int) -> Fraction:
+    """Of a linear network of two classes on a ball cut to [0, 1], exactly."""
+    w = network.layers[0].weight
+    row = [
+        Fraction(float(a)) - Fraction(float(b)) for a, b in zip(w[label], w[1 - label], strict=True)
+    ]
+    x = [
+        max(Fraction(0), c - ball.size) if v > 0 else min(Fraction(1), c + ball.size)
+        for c, v in zip(ball.center, row, strict=True)
+    ]
+    y = network.exact(x)
+    return y[label] - y[1 - label]

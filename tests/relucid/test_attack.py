@@ -113,6 +113,77 @@ def test_a_time_limit(capsys, model, data):
     assert records[0]["reason"] == "stopped"
 
 
+@pytest.mark.parametrize("method", ["apgd", "cw", "cw-l2", "square", "transfer", "auto"])
+def test_every_method_on_digits(capsys, method):
+    """Each breaks something; every success is inside its ball, and wrong by exact evaluation."""
+    from constructions.dataset import load_dataset
+
+    points = load_dataset("digits", default_split="test")
+    network = open_model("digits-mlp").network
+    eps = Fraction(4, 5) if method == "cw-l2" else Fraction(1, 7)
+    records = answers(
+        capsys, "digits-mlp", "--data", "digits", "--eps", eps, "--limit", 12, "--method", method
+    )
+    broken = [r for r in records if r["result"] == "broken"]
+    assert len(broken) >= 5
+    for record in broken:
+        x = [Fraction(v) for v in record["witness"]["x"]]
+        center = [Fraction(float(v)) for v in points.float32(record["index"])]
+        change = [abs(a - b) for a, b in zip(x, center, strict=True)]
+        squares = sum(v * v for v in change)
+        assert squares <= eps**2 if method == "cw-l2" else max(change) <= eps
+        assert record["norm"] == ("l2" if method == "cw-l2" else "linf")
+        y = network.exact(x)
+        assert max(v for k, v in enumerate(y) if k != record["label"]) >= y[record["label"]]
+
+
+@pytest.mark.parametrize("method", ["one-pixel", "jsma"])
+def test_pixels(capsys, method):
+    counts = []
+    for pixels in (1, 3):
+        result = relucid(
+            capsys, "attack", "digits-conv", "--data", "digits", "--limit", 12,
+            "--pixels", pixels, "--method", method, "--json",
+        )  # fmt: skip
+        records = json.loads(result.out)
+        assert all(r["pixels"] == str(pixels) for r in records)
+        counts.append(sum(r["result"] == "broken" for r in records))
+    assert 0 < counts[0] <= counts[1]
+    text = relucid(
+        capsys, "attack", "digits-conv", "--data", "digits", "--limit", 12, "--method", method
+    ).out
+    assert f"{method}: 1 pixel, classified" in text
+    assert f"{method}, 1 pixel cut to [0, 1]" in text
+
+
+def test_attacks_beside_the_exact_answer(capsys):
+    """No attack breaks what is proved; the ensemble breaks nearly all that is refuted."""
+    result = relucid(
+        capsys, "certify", "digits-mlp", "--data", "digits", "--eps", "1/12", "--limit", 12,
+        "--json",
+    )  # fmt: skip
+    exact = [r["verdict"] for r in json.loads(result.out)]
+    assert set(exact) == {"proved", "refuted"}
+    found = answers(
+        capsys, "digits-mlp", "--data", "digits", "--eps", "1/12", "--limit", 12, "--method", "auto"
+    )
+    for verdict, record in zip(exact, found, strict=True):
+        assert verdict == "refuted" or record["result"] == "held"
+    refuted = exact.count("refuted")
+    assert sum(r["verdict"] == "refuted" for r in found) >= refuted - 1
+
+
+def test_a_given_surrogate(capsys, tmp_path):
+    arguments = ("digits-conv", "--data", "digits", "--eps", "1/5", "--limit", 12)
+    records = answers(capsys, *arguments, "--method", "transfer", "--surrogate", "digits-mlp")
+    assert sum(r["result"] == "broken" for r in records) >= 3
+    wrong = write_model(tmp_path / "two.onnx")
+    assert_refused(
+        relucid(capsys, "attack", *arguments, "--method", "transfer", "--surrogate", wrong),
+        "64 inputs and 10 outputs",
+    )
+
+
 def test_a_sign(capsys, tmp_path):
     network = Network((Layer(np.array([[1.0]]), np.array([-0.5]), np.array([False])),))
     model = write_model(tmp_path / "sign.onnx", network)
@@ -138,6 +209,10 @@ BAD = [
     (["--eps", "1", "--method", "none"], "--method"),
     (["--eps", "1", "--method", "fgsm", "--steps", "2"], "--steps says nothing"),
     (["--eps", "1", "--steps", "0"], "--steps"),
+    (["--eps", "1", "--method", "one-pixel"], "no --eps"),
+    (["--method", "jsma"], "range for their values"),
+    (["--pixels", "0", "--method", "jsma"], "--pixels"),
+    (["--eps", "1", "--surrogate", "digits-mlp"], "--method transfer"),
     (["--eps", "1", "--timeout", "nan"], "--timeout"),
     (["--eps", "1", "--index", "4"], "no point 4"),
     (["--eps", "1", "--clip", "0.6", "1"], "outside of [3/5, 1]"),

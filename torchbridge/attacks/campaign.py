@@ -15,37 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbridge.attacks.exact import Exact, Question
+from torchbridge.attacks.exact import Question
 from torchbridge.attacks.interface import Attack, Classifier, Control, Task, margin
-from torchbridge.attacks.regions import Region
+from torchbridge.attacks.regions import Region, nearest
 from torchbridge.attacks.scores import scores
-from verifier.core.decision import Decision
+from torchbridge.attacks.target import Target
 from verifier.core.errors import DataError, NetworkError
 from verifier.core.verdict import Witness
 
 #: Points whose margin in floats is at most this share of the largest output are looked at exactly.
 _DOUBT = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """What is attacked.
-
-    Args:
-        module: (n, d) to (n, n_outputs) in Torch.
-        exact: the same in exact arithmetic.
-        decision: how outputs mean a class.
-        n_outputs: how many.
-        dtype: of the module's inputs.
-        device: where they are.
-    """
-
-    module: Classifier
-    exact: Exact
-    decision: Decision
-    n_outputs: int
-    dtype: torch.dtype = torch.float32
-    device: str = "cpu"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +80,17 @@ def attack_points(
     positions: Sequence[int],
     run: Run,
     *,
-    channels: int = 1,
+    shape: tuple[int, int, int] | None = None,
 ) -> Iterator[Attacked]:
     """Attack every input, batch by batch.
 
     Args:
         target: the classifier.
         attacks: in order, all of the norm that the regions have.
-        regions: the ball around each input.
+        regions: the ball around each input, all of one size.
         positions: the class of each input.
         run: how.
-        channels: coordinates of a pixel.
+        shape: (channels, rows, columns) of an input, if it is a picture.
 
     Raises:
         NetworkError: outputs that are not finite or of another shape.
@@ -119,10 +98,11 @@ def attack_points(
     """
     if not regions or len(regions) != len(positions):
         raise DataError(f"{len(regions)} inputs with {len(positions)} labels to attack")
+    form = (1, 1, len(regions[0].center)) if shape is None else shape
     classifier, offset = scores(target.module, target.decision, max(positions) + 1)
     for first in range(0, len(regions), run.batch):
         rows = list(range(first, min(len(regions), first + run.batch)))
-        batch = _Batch(target, classifier, offset, regions, positions, run, rows, channels)
+        batch = _Batch(target, classifier, offset, regions, positions, run, rows, form)
         yield from batch.attacked(attacks)
 
 
@@ -131,10 +111,10 @@ class _Batch:
 
     def __init__(
         self, target: Target, classifier: Classifier, offset: int, regions: Sequence[Region],
-        positions: Sequence[int], run: Run, rows: list[int], channels: int,
+        positions: Sequence[int], run: Run, rows: list[int], shape: tuple[int, int, int],
     ) -> None:  # fmt: skip
         self.target, self.classifier, self.offset, self.run = target, classifier, offset, run
-        self.rows, self.channels, self.total = rows, channels, len(regions)
+        self.rows, self.shape, self.total = rows, shape, len(regions)
         self.questions = {
             i: Question(target.exact, target.decision, positions[i], target.n_outputs, regions[i])
             for i in rows
@@ -198,7 +178,7 @@ class _Batch:
         labels = [self.questions[i].position + self.offset for i in left]
         return Task(
             self.classifier, x, torch.tensor(labels).to(x.device), lower, upper,
-            float(regions[0].size), self.channels,
+            nearest(regions[0].size), self.shape,
         )  # fmt: skip
 
     def _check(self, task: Task) -> None:
@@ -230,7 +210,7 @@ class _Batch:
             doubtful = (margins <= _DOUBT * (1 + z.abs().amax(1))).cpu().numpy()
             wrong = (margins < 0).cpu().numpy()
         array = points.detach().cpu().numpy().astype(np.float64)
-        for row in np.flatnonzero(doubtful | wrong):
+        for row in np.flatnonzero(doubtful | wrong | (not self.target.sure)):
             i = left[row]
             witness = self.questions[i].verified(array[row])
             if witness is not None:

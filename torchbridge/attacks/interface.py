@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -40,7 +40,7 @@ class Task:
         lower, upper: (n, d) faces of the box in which points may lie: the ball (ℓ∞), or all that
             an input may be (ℓ2, ℓ0).
         size: the radius, or the number of pixels that may change.
-        channels: coordinates of one pixel; the input is (channels, pixels), row-major.
+        shape: (channels, rows, columns) of one input, row-major; (1, 1, d) if it is no picture.
     """
 
     model: Classifier
@@ -49,7 +49,7 @@ class Task:
     lower: Tensor
     upper: Tensor
     size: float
-    channels: int = 1
+    shape: tuple[int, int, int]
 
     def __len__(self) -> int:
         return len(self.x)
@@ -58,7 +58,7 @@ class Task:
         """The task of some of the inputs."""
         return Task(
             self.model, self.x[index], self.labels[index], self.lower[index], self.upper[index],
-            self.size, self.channels,
+            self.size, self.shape,
         )  # fmt: skip
 
 
@@ -95,6 +95,12 @@ class Control:
     ) -> Control:
         """With a generator that starts at the seed."""
         return cls(torch.Generator().manual_seed(seed), progress, stop)
+
+    def part(self, index: int, count: int) -> Control:
+        """For one of several equal parts of the work."""
+        return replace(
+            self, progress=lambda what, share: self.progress(what, (index + share) / count)
+        )
 
     def uniform(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Uniform numbers in [0, 1), of the type and on the device of ``like``."""
@@ -161,7 +167,11 @@ class Best:
     @property
     def open(self) -> Tensor:
         """The inputs that have no point with a negative margin."""
-        return torch.nonzero(~(self.margins < 0))[:, 0]
+        return self.above(0.0)
+
+    def above(self, level: float) -> Tensor:
+        """The inputs that have no point with a margin below the level."""
+        return torch.nonzero(~(self.margins < level))[:, 0]
 
 
 def gradient(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from torchbridge.attacks.apgd import APGD
 from torchbridge.attacks.campaign import Named
+from torchbridge.attacks.cw import CWL2, CWLinf
 from torchbridge.attacks.fgsm import FGSM
-from torchbridge.attacks.interface import Norm
+from torchbridge.attacks.interface import Classifier, Norm
+from torchbridge.attacks.jsma import JSMA
+from torchbridge.attacks.losses import Loss
+from torchbridge.attacks.one_pixel import OnePixel
 from torchbridge.attacks.pgd import PGD
+from torchbridge.attacks.square import Square
+from torchbridge.attacks.substitute import Substitute
 from verifier.core.errors import PropertyError
 
 
@@ -31,19 +39,36 @@ class Effort:
 METHODS: dict[str, Callable[[], tuple[tuple[str, Any], ...]]] = {
     "fgsm": lambda: (("fgsm", FGSM()),),
     "pgd": lambda: (("pgd", PGD()),),
+    "cw": lambda: (("cw", CWLinf()),),
+    "cw-l2": lambda: (("cw-l2", CWL2()),),
+    "apgd": lambda: (("apgd-ce", APGD()), ("apgd-dlr", APGD(loss=Loss.dlr))),
+    "square": lambda: (("square", Square()),),
+    "one-pixel": lambda: (("one-pixel", OnePixel()),),
+    "jsma": lambda: (("jsma", JSMA()),),
+    "transfer": lambda: (("transfer", PGD(restarts=1, confidence=math.inf)),),
+    "auto": lambda: (
+        ("apgd-ce", APGD()),
+        ("apgd-dlr", APGD(loss=Loss.dlr)),
+        ("apgd-targeted", APGD(restarts=9, targeted=True)),
+        ("pgd", PGD()),
+        ("cw", CWLinf()),
+        ("square", Square()),
+    ),
 }
-"""Each method is one attack, or several in order."""
+"""Each method is one attack, or several in order. ``transfer`` is run on a surrogate."""
 
 
-def chosen(method: str, effort: Effort) -> tuple[Named, ...]:
+def chosen(method: str, effort: Effort, surrogate: Classifier | None = None) -> tuple[Named, ...]:
     """The attacks of a method.
 
     Args:
         method: a name in ``METHODS``.
         effort: changed settings.
+        surrogate: what ``transfer`` attacks instead of the target.
 
     Raises:
         PropertyError: a setting that none of the attacks has.
+        ValueError: a surrogate is missing.
     """
     attacks = METHODS[method]()
     given = {f.name: v for f in fields(effort) if (v := getattr(effort, f.name)) is not None}
@@ -54,7 +79,12 @@ def chosen(method: str, effort: Effort) -> tuple[Named, ...]:
     out = []
     for name, attack in attacks:
         mine = {f.name for f in fields(attack)}
-        out.append(Named(name, replace(attack, **{k: v for k, v in given.items() if k in mine})))
+        changed = replace(attack, **{k: v for k, v in given.items() if k in mine})
+        if method == "transfer":
+            if surrogate is None:
+                raise ValueError("transfer needs a surrogate")
+            changed = Substitute(surrogate, changed)
+        out.append(Named(name, changed))
     return tuple(out)
 
 

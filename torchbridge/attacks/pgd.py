@@ -24,6 +24,7 @@ class PGD:
         rate: the first step's length, a share of the box's side.
         momentum: what is kept of the mean in a step; 0 for the plain attack.
         losses: what the starts climb, in turn.
+        confidence: inputs go on until their margin is below minus this.
     """
 
     steps: int = 40
@@ -31,6 +32,7 @@ class PGD:
     rate: float = 0.25
     momentum: float = 0.75
     losses: tuple[Loss, ...] = (Loss.margin, Loss.ce)
+    confidence: float = 0.0
 
     @property
     def norm(self) -> Norm:
@@ -41,7 +43,7 @@ class PGD:
         """Starts until every input is broken; see ``Attack.run``."""
         best = Best(task)
         for start in range(self.restarts):
-            rows = best.open
+            rows = best.above(-self.confidence)
             if len(rows) == 0 or control.stop():
                 break
             part = task.rows(rows)
@@ -63,7 +65,7 @@ class PGD:
             z, g = gradient(task.model, x, loss_of(loss, task.labels))
             margins = margin(z, task.labels)
             best.offer(rows, x, margins)
-            going = ~(margins < 0)
+            going = ~(margins < -self.confidence)
             if step == self.steps or control.stop() or not going.any():
                 return
             control.progress("pgd", (start + step / self.steps) / self.restarts)

@@ -23,6 +23,11 @@ Point = tuple[Fraction, ...]
 _LARGEST32 = Fraction(float(np.finfo(np.float32).max))
 
 
+def nearest(value: Fraction) -> float:
+    """The float64 below, or at most the largest one: enough for steps of a search."""
+    return min(round_down(value), float(np.finfo(np.float64).max))
+
+
 @dataclass(frozen=True, eq=False)
 class Region(ABC):
     """A ball around a point, cut to what an input may be.

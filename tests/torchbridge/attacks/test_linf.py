@@ -7,13 +7,24 @@ import pytest
 
 pytest.importorskip("torch")
 
-from attack_targets import answers, centers, check, linear, random_network, regions, run, target
+from attack_targets import (
+    answers,
+    centers,
+    check,
+    linear,
+    random_network,
+    regions,
+    run,
+    smallest_margin,
+    target,
+)
 
-from torchbridge.attacks.campaign import Named, Run, Target, attack_points
+from torchbridge.attacks.campaign import Named, Run, attack_points
 from torchbridge.attacks.fgsm import FGSM
 from torchbridge.attacks.losses import Loss
 from torchbridge.attacks.pgd import PGD
 from torchbridge.attacks.regions import LinfBall
+from torchbridge.attacks.target import Target
 from verifier.core.decision import Rule
 from verifier.core.errors import DataError, NetworkError
 
@@ -23,20 +34,6 @@ ATTACKS = {
     "pgd-ce": PGD(steps=20, restarts=1, losses=(Loss.ce,)),
     "pgd-dlr": PGD(steps=20, restarts=1, losses=(Loss.dlr,), momentum=0.0),
 }
-
-
-def smallest_margin(network, ball, label):
-    """Of a linear network of two classes on a ball cut to [0, 1], exactly."""
-    w = network.layers[0].weight
-    row = [
-        Fraction(float(a)) - Fraction(float(b)) for a, b in zip(w[label], w[1 - label], strict=True)
-    ]
-    x = [
-        max(Fraction(0), c - ball.size) if v > 0 else min(Fraction(1), c + ball.size)
-        for c, v in zip(ball.center, row, strict=True)
-    ]
-    y = network.exact(x)
-    return y[label] - y[1 - label]
 
 
 @pytest.mark.parametrize("name", ATTACKS)

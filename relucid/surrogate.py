@@ -1,0 +1,67 @@
+"""The model whose gradients a black-box attack uses in place of the target's."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from constructions.dataset import SPLITS, load_dataset
+from relucid.bundled import open_model
+from relucid.certification import Samples
+from relucid.classes import Classes
+from relucid.progress import Reporter
+from torchbridge.attacks.interface import Classifier
+from torchbridge.attacks.substitute import train_surrogate
+from torchbridge.attacks.target import Target
+from verifier.core.decision import Rule
+from verifier.core.errors import DataError
+from verifier.io.onnx import Model
+
+#: Points on which the target is asked, at most.
+_MOST = 10_000
+
+
+def surrogate_for(
+    model: Model, classes: Classes, samples: Samples, name: str | None, seed: int,
+    reporter: Reporter,
+) -> Classifier:  # fmt: skip
+    """A given model, or one that is trained on what the target answers in float32.
+
+    Args:
+        model: the target.
+        classes: what its outputs mean.
+        samples: which points are attacked.
+        name: of the given model, or None. One is trained on the training part of the data if it
+            has one, else on all of it, on at most 10000 points.
+        seed: of the training.
+        reporter: told how far it is.
+
+    Raises:
+        DataError: outputs that are no scores, or a surrogate with other inputs or outputs.
+    """
+    network = model.network
+    if classes.decision.rule is not Rule.argmax:
+        raise DataError("--method transfer is for models whose largest output is the class")
+    if name is not None:
+        other = open_model(name).network
+        if (other.n_inputs, other.n_outputs) != (network.n_inputs, network.n_outputs):
+            raise DataError(
+                f"{name}: a surrogate must have the target's {network.n_inputs} inputs and "
+                f"{network.n_outputs} outputs, it has {other.n_inputs} and {other.n_outputs}"
+            )
+        target = Target.of(network, classes.decision)
+        substitute = Target.of(other, classes.decision)
+        return lambda x: substitute.module(x.to(substitute.dtype)).to(target.dtype)
+    place, _, split = samples.data.rpartition(":")
+    data = load_dataset(place if split in SPLITS and place else samples.data, default_split="train")
+    rows = np.arange(len(data))
+    if len(rows) > _MOST:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST, replace=False))
+    points = data.points[rows].astype(np.float64) * float(data.scale)
+    target = Target.of(network, classes.decision)
+    x = torch.tensor(points).to(target.dtype)
+    with torch.no_grad():
+        answers = torch.cat(
+            [target.module(x[i : i + 1024]).argmax(1) for i in range(0, len(x), 1024)]
+        )
+    return train_surrogate(x, answers, network.n_outputs, seed=seed, progress=reporter.update)
