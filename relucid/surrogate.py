@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from constructions.dataset import SPLITS, load_dataset
 from relucid.bundled import open_model
@@ -11,7 +10,7 @@ from relucid.certification import Samples
 from relucid.classes import Classes
 from relucid.progress import Reporter
 from torchbridge.attacks.interface import Classifier
-from torchbridge.attacks.substitute import train_surrogate
+from torchbridge.attacks.substitute import in_place_of, learned
 from torchbridge.attacks.target import Target
 from verifier.core.decision import Rule
 from verifier.core.errors import DataError
@@ -49,9 +48,7 @@ def surrogate_for(
                 f"{name}: a surrogate must have the target's {network.n_inputs} inputs and "
                 f"{network.n_outputs} outputs, it has {other.n_inputs} and {other.n_outputs}"
             )
-        target = Target.of(network, classes.decision)
-        substitute = Target.of(other, classes.decision)
-        return lambda x: substitute.module(x.to(substitute.dtype)).to(target.dtype)
+        return in_place_of(Target.of(network, classes.decision), Target.of(other, classes.decision))
     place, _, split = samples.data.rpartition(":")
     data = load_dataset(place if split in SPLITS and place else samples.data, default_split="train")
     rows = np.arange(len(data))
@@ -59,9 +56,4 @@ def surrogate_for(
         rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST, replace=False))
     points = data.points[rows].astype(np.float64) * float(data.scale)
     target = Target.of(network, classes.decision)
-    x = torch.tensor(points).to(target.dtype)
-    with torch.no_grad():
-        answers = torch.cat(
-            [target.module(x[i : i + 1024]).argmax(1) for i in range(0, len(x), 1024)]
-        )
-    return train_surrogate(x, answers, network.n_outputs, seed=seed, progress=reporter.update)
+    return learned(target, points, seed, reporter.update)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from torchbridge.attacks.interface import Attack, Best, Classifier, Control, Norm, Task, margin
+from torchbridge.attacks.target import Target
 from verifier.core.errors import DataError
 
 
@@ -90,3 +92,25 @@ def train_surrogate(
             optimiser.step()
         progress("surrogate", (epoch + 1) / epochs)
     return model.eval().requires_grad_(False)
+
+
+def in_place_of(target: Target, other: Target) -> Classifier:
+    """The other classifier on the target's inputs, with outputs of the target's type."""
+    return lambda x: other.module(x.to(other.dtype)).to(target.dtype)
+
+
+def learned(
+    target: Target, points: np.ndarray, seed: int, progress: Callable[[str, float], None]
+) -> Classifier:
+    """A surrogate trained on the target's answers; see ``train_surrogate``.
+
+    Args:
+        target: asked once for each point.
+        points: (n, d) floats.
+        seed: of the training.
+        progress: told what is done.
+    """
+    x = torch.tensor(points).to(target.device, target.dtype)
+    with torch.no_grad():
+        parts = [target.module(x[i : i + 1024]).argmax(1) for i in range(0, len(x), 1024)]
+    return train_surrogate(x, torch.cat(parts), target.n_outputs, seed=seed, progress=progress)
