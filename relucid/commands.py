@@ -19,6 +19,7 @@ from relucid.lipschitz import lipschitz
 from relucid.radius import radius
 from relucid.separation import separation
 from relucid.theorem import theorem
+from relucid.train import train
 
 # The common base of all complaints about arguments; its name differs between versions of typer.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
@@ -55,6 +56,7 @@ app.command(rich_help_panel="Prove")(check)
 app.command(rich_help_panel="Prove")(demo)
 app.command(rich_help_panel="Build")(build)
 app.command(rich_help_panel="Build")(hardness)
+app.command(rich_help_panel="Build")(train)
 app.command(rich_help_panel="Measure")(attack)
 app.command(rich_help_panel="Measure")(lipschitz)
 app.command(rich_help_panel="Measure")(radius)

@@ -1,0 +1,1 @@
+"""Training: architectures, objectives, and a loop that goes on after it was killed."""
