@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import onnx
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -14,6 +15,7 @@ from verifier.core.errors import ModelError
 from verifier.core.network import Layer, Network
 from verifier.io.gemm_chain import read_gemm_chain
 from verifier.io.onnx import export_onnx, load_model
+from verifier.io.onnx_export_sparse import sparse_initializer
 
 
 def network() -> Network:
@@ -232,3 +234,93 @@ def test_one_number_as_bias_is_added_to_every_output(tmp_path):
     bias.CopyFrom(numpy_helper.from_array(np.array(1.5, np.float32), bias.name))
     path.write_bytes(model.SerializeToString())
     assert load_model(path).network.exact((1, 1)) == (Fraction(1, 2), Fraction(3))
+
+
+def deep(rng, depth=40, width=90):
+    """A chain of sparse layers, one of them empty, in small whole numbers."""
+    layers = []
+    for k in range(depth):
+        n_out = width if k < depth - 1 else 3
+        weight = sp.random_array((n_out, width), density=0.02, rng=rng, format="csr")
+        weight.data = rng.integers(1, 4, weight.nnz) * rng.choice([-0.5, 0.5], weight.nnz)
+        if k == 5:
+            weight = sp.csr_array((n_out, width))
+        relu = rng.random(n_out) < (0.9 if k < depth - 1 else 0)
+        layers.append(Layer(weight, rng.integers(-2, 3, n_out).astype(float), relu))
+    return Network(tuple(layers))
+
+
+@pytest.fixture
+def initializers(monkeypatch):
+    """Sparse weights are stored as such in small files too."""
+    monkeypatch.setattr("verifier.io.onnx_export._LARGE", 0)
+
+
+def test_sparse_weights_are_stored_by_their_nonzeros(tmp_path, initializers):
+    written = deep(np.random.default_rng(1))
+    export_onnx(written, tmp_path / "n.onnx")
+    proto = onnx.load(tmp_path / "n.onnx")
+    onnx.checker.check_model(proto)
+    assert len(proto.graph.sparse_initializer) == written.depth - 1
+    stored = sum(t.values.dims[0] for t in proto.graph.sparse_initializer)
+    assert stored == sum(layer.weight.nnz for layer in written.layers)
+    assert_same(read_gemm_chain(tmp_path / "n.onnx"), written)
+    model = load_model(tmp_path / "n.onnx")
+    assert model.literal
+    assert model.network.layers[0].is_sparse
+    x = np.random.default_rng(2).integers(-4, 5, 90)
+    assert model.run(x).tolist() == written.float64(x).tolist()
+
+
+def test_which_files_have_sparse_weights(tmp_path, monkeypatch):
+    written = deep(np.random.default_rng(1))
+    export_onnx(written, tmp_path / "small.onnx")
+    assert not onnx.load(tmp_path / "small.onnx").graph.sparse_initializer
+    monkeypatch.setattr("verifier.io.onnx_export._LARGE", 39 * 90 * 90 * 4 + 3 * 90 * 4)
+    export_onnx(written, tmp_path / "large.onnx")
+    assert onnx.load(tmp_path / "large.onnx").graph.sparse_initializer
+    monkeypatch.setattr("verifier.io.onnx_export.ADVANTAGE", 100)
+    export_onnx(written, tmp_path / "full.onnx")
+    assert not onnx.load(tmp_path / "full.onnx").graph.sparse_initializer
+
+
+def test_a_sparse_weight_the_other_way_round(tmp_path):
+    layer = Layer(sp.csr_array(np.array([[0, 2.0, 0], [1, 0, 0]])), np.zeros(2), np.zeros(2, bool))
+    stored = sparse_initializer("W", sp.csr_array(layer.weight.T), "float32")
+    path = save(tmp_path, [FLAT, helper.make_node("Gemm", ["f", "W", "b"], ["y"])], {"b": [0, 0]})
+    model = onnx.load(path)
+    model.graph.sparse_initializer.append(stored)
+    onnx.save(model, path)
+    assert np.array_equal(load_model(path).network.layers[0].dense, layer.dense)
+
+
+def replaced(tensor, array):
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.dims.append(1),
+        lambda t: t.dims.__setitem__(0, 1),
+        lambda t: t.dims.__setitem__(0, -90),
+        lambda t: replaced(t.indices, numpy_helper.to_array(t.indices)[::-1].copy()),
+        lambda t: replaced(t.indices, numpy_helper.to_array(t.indices) - 10**6),
+        lambda t: replaced(t.indices, numpy_helper.to_array(t.indices)[1:]),
+        lambda t: replaced(t.indices, np.zeros((t.values.dims[0], 2), np.int64)),
+        lambda t: replaced(t.indices, numpy_helper.to_array(t.indices).astype(np.int32)),
+        lambda t: replaced(t.values, numpy_helper.to_array(t.values).astype(np.float64)),
+        lambda t: replaced(t.values, numpy_helper.to_array(t.values)[None]),
+        lambda t: t.values.ClearField("raw_data"),
+    ],
+)
+def test_damaged_sparse_weights_are_refused(tmp_path, initializers, change):
+    path = tmp_path / "n.onnx"
+    export_onnx(deep(np.random.default_rng(1), 3), path)
+    model = onnx.load(path)
+    change(model.graph.sparse_initializer[0])
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"n\.onnx"):
+        read_gemm_chain(path)
+    with pytest.raises(ModelError, match=r"n\.onnx"):
+        load_model(path)

@@ -174,6 +174,8 @@ def _sparse(model: ModelProto) -> None:
     values = helper.make_tensor("s", TensorProto.FLOAT, [1], [1.0])
     indices = helper.make_tensor("i", TensorProto.INT64, [1], [0])
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2]))
+    model.graph.node[-1].output[0] = "before"  # a chain may have them
+    model.graph.node.append(helper.make_node("Identity", ["before"], [model.graph.output[0].name]))
 
 
 def _external_operator(model: ModelProto) -> None:

@@ -16,11 +16,11 @@ import numpy as np
 
 from verifier.core.errors import ModelError
 from verifier.core.network import Layer, Network
-from verifier.core.sparse import sp
+from verifier.core.sparse import is_sparse, sp
 from verifier.io.lowering.graph import decode
 from verifier.io.model_file import read_model
 from verifier.io.protobuf import attributes
-from verifier.io.sparse_chain import read_sparse_layer
+from verifier.io.sparse_chain import read_sparse_initializer, read_sparse_layer
 
 #: Layers with a smaller share of nonzero weights are kept sparse, unless they are small.
 _SPARSE_BELOW = 0.25
@@ -34,7 +34,7 @@ def read_gemm_chain(path: str | os.PathLike[str]) -> Network:
 
     Nodes: at most a Sub of zeros and a Flatten at the beginning, then Gemm or MatMul and Add, or
     between two Transposes the gathered sums of ``onnx_export_sparse``; Relu on all coordinates, or
-    Relu and a Where that keeps the others.
+    Relu and a Where that keeps the others. A Gemm's weight may be a sparse initializer.
 
     Args:
         path: the file.
@@ -74,6 +74,7 @@ class _Chain:
     def __init__(self, graph: Any, path: str) -> None:
         self.path, self.graph = path, graph
         self.tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self.sparse = {tensor.values.name: tensor for tensor in graph.sparse_initializer}
         self.nodes = list(graph.node)
         self.position = 0
         #: Whether values stand with the neurons first and the batch last.
@@ -138,10 +139,12 @@ class _Chain:
             self._product(value) if self.next_is("MatMul", value) else self._gemm(value)
         )
         relu, value = self._relu(z, len(bias))
+        if is_sparse(weight):
+            return Layer(weight, bias, relu), value
         dense = weight.size <= _SMALL or np.count_nonzero(weight) >= _SPARSE_BELOW * weight.size
         return Layer(weight if dense else sp.csr_array(weight), bias, relu), value
 
-    def _gemm(self, value: str) -> tuple[np.ndarray, np.ndarray, str]:
+    def _gemm(self, value: str) -> tuple[Any, np.ndarray, str]:
         """Weight, bias and result of a Gemm."""
         if not self.next_is("Gemm", value):
             raise self.unexpected("a Gemm")
@@ -151,9 +154,14 @@ class _Chain:
             raise ModelError(
                 f"{self.path}: node {node.name!r}: expected a Gemm with a bias and transB at most"
             )
-        weight, bias = self._numbers(node, 1), self._numbers(node, 2)
+        bias = self._numbers(node, 2)
+        if node.input[1] in self.sparse:
+            tensor = self.sparse[node.input[1]]
+            weight: Any = read_sparse_initializer(tensor, self.kind, self.path)
+        else:
+            weight = self._numbers(node, 1)
         if not options.get("transB", 0):
-            weight = weight.T
+            weight = sp.csr_array(weight.T) if is_sparse(weight) else weight.T
         if weight.ndim != 2 or bias.shape != weight.shape[:1]:
             raise ModelError(
                 f"{self.path}: node {node.name!r}: weight {weight.shape} and bias {bias.shape} "

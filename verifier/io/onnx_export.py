@@ -16,12 +16,20 @@ from verifier.core.exact import fractions
 from verifier.core.network import Layer, Network
 from verifier.core.sparse import is_sparse, sp
 from verifier.io.meaning import write_decision
-from verifier.io.onnx_export_sparse import prefers_sparse, sparse_bytes, sparse_layer
+from verifier.io.onnx_export_sparse import (
+    ADVANTAGE,
+    prefers_sparse,
+    sparse_bytes,
+    sparse_initializer,
+    sparse_layer,
+)
 
 OPSET = 13
 IR_VERSION = 8
 #: Protocol buffers hold less than 2 GiB; some room is left for names.
 MAX_BYTES = (1 << 31) - (1 << 20)
+#: Bytes of all dense weights from which on they are stored by their nonzeros if these are few.
+_LARGE = 1 << 24
 
 
 def export_onnx(
@@ -34,7 +42,9 @@ def export_onnx(
     """Write the network as an ONNX model with exactly its numbers.
 
     A layer is a Gemm, or, where that would be large and much larger than its nonzeros, a sum of
-    gathered entries (``verifier.io.onnx_export_sparse``); then the model takes batches. ReLU on all
+    gathered entries (``verifier.io.onnx_export_sparse``); then the model takes batches. Where all
+    layers together would be large and much larger than their nonzeros, as in networks of thousands
+    of layers, the Gemms' weights are sparse initializers, which runtimes expand. ReLU on all
     coordinates is a Relu, on some of them a Relu with a Where that chooses between z and max(z, 0).
     The file appears under its name only when it is complete.
 
@@ -73,6 +83,17 @@ def _bytes(weight: np.ndarray | sp.csr_array, item: int) -> int:
     if not isinstance(weight, np.ndarray) and prefers_sparse(weight, item):
         return sparse_bytes(weight, item)
     return int(weight.shape[0]) * int(weight.shape[1]) * item
+
+
+def _prefers_initializers(layers: list[Any], kind: str) -> bool:
+    """Whether sparse weights of Gemms are stored as such: if all dense ones would be large."""
+    item = np.dtype(kind).itemsize
+    gemms = [w for w, _, _ in layers if not prefers_sparse(w, item)]
+    dense = sum(w.shape[0] * w.shape[1] * item for w in gemms)
+    stored = sum(
+        w.size * item if isinstance(w, np.ndarray) else sparse_bytes(w, item) for w in gemms
+    )
+    return dense >= _LARGE and dense >= ADVANTAGE * stored
 
 
 def _numbers(network: Network) -> tuple[str, list[tuple[Any, np.ndarray, np.ndarray]]]:
@@ -139,7 +160,7 @@ def _model(network: Network, layers: list[Any], kind: str, opset: int) -> Any:
     from onnx import TensorProto, helper
 
     element = TensorProto.FLOAT if kind == "float32" else TensorProto.DOUBLE
-    graph = _Graph(kind, opset, "output", len(layers))
+    graph = _Graph(kind, opset, "output", len(layers), _prefers_initializers(layers, kind))
     if len(network.input_shape) > 1:
         graph.value = graph.node("Flatten", [graph.value], "flat", axis=1)
     for weight, bias, relu in layers:
@@ -153,6 +174,7 @@ def _model(network: Network, layers: list[Any], kind: str, opset: int) -> Any:
         [helper.make_tensor_value_info("input", element, [batch, *network.input_shape])],
         [helper.make_tensor_value_info("output", element, [batch, network.n_outputs])],
         graph.tensors,
+        sparse_initializer=graph.expanded,
     )
     return helper.make_model(
         made,
@@ -170,12 +192,15 @@ class _Graph:
         opset: version of ONNX's operators.
         output: name of the result of the last layer.
         depth: number of layers.
+        initializers: whether a Gemm's weight may be a sparse initializer.
     """
 
-    def __init__(self, kind: str, opset: int, output: str, depth: int) -> None:
+    def __init__(self, kind: str, opset: int, output: str, depth: int, initializers: bool) -> None:
         self.kind, self.opset, self.output, self.depth = kind, opset, output, depth
+        self.initializers = initializers
         self.nodes: list[Any] = []
         self.tensors: list[Any] = []
+        self.expanded: list[Any] = []
         self.value = "input"
         self.k = 0
         #: Whether values stand with the neurons first and the batch last, for sparse layers.
@@ -194,6 +219,15 @@ class _Graph:
         from onnx import numpy_helper
 
         self.tensors.append(numpy_helper.from_array(array, name))
+        return name
+
+    def weight(self, name: str, weight: np.ndarray | sp.csr_array) -> str:
+        """A named matrix, stored by its nonzeros where that is wanted; its name."""
+        if isinstance(weight, np.ndarray):
+            return self.constant(name, weight.astype(self.kind))
+        if not self.initializers or not weight.nnz:
+            return self.constant(name, weight.toarray().astype(self.kind))
+        self.expanded.append(sparse_initializer(name, weight, self.kind))
         return name
 
     def turn(self, turned: bool) -> None:
@@ -216,9 +250,8 @@ class _Graph:
             self.nodes += nodes
             self.tensors += tensors
         else:
-            dense = weight if isinstance(weight, np.ndarray) else weight.toarray()
             names = [
-                self.constant(f"W{k}", dense.astype(self.kind)),
+                self.weight(f"W{k}", weight),
                 self.constant(f"b{k}", bias.astype(self.kind)),
             ]
             z = last if last and not relu.any() else f"z{k}"

@@ -148,3 +148,24 @@ def _entries(
     if not np.array_equal(factors, np.repeat(scale, np.diff(indptr))):
         return indptr, columns, factors, None
     return indptr, columns, None, None if (scale == 1.0).all() else scale
+
+
+def sparse_initializer(name: str, weight: sp.csr_array, kind: str) -> Any:
+    """A weight with at least one nonzero as an ONNX tensor of its nonzeros.
+
+    Args:
+        name: of the tensor.
+        weight: (n_out, n_in).
+        kind: "float32" or "float64"; all numbers are exactly of this type.
+    """
+    from onnx import SparseTensorProto, numpy_helper
+
+    if not weight.has_sorted_indices:
+        weight = weight.sorted_indices()
+    rows = np.repeat(np.arange(weight.shape[0], dtype=np.int64), np.diff(weight.indptr))
+    places = rows * weight.shape[1] + weight.indices
+    return SparseTensorProto(
+        values=numpy_helper.from_array(weight.data.astype(kind), name),
+        indices=numpy_helper.from_array(places, f"{name}_places"),
+        dims=weight.shape,
+    )

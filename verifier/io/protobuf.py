@@ -18,7 +18,7 @@ import numpy as np
 _NAME = "onnx.onnx_ml_pb2"
 #: NumPy's types of the numbers that ONNX counts as 1, 6, 7, 9, 11; raw data is little-endian.
 _RAW = {1: "<f4", 6: "<i4", 7: "<i8", 9: "?", 11: "<f8"}
-FLOAT, DOUBLE = 1, 11
+FLOAT, INT64, DOUBLE = 1, 7, 11
 
 
 @functools.cache

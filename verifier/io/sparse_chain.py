@@ -1,4 +1,4 @@
-"""A sparse layer of an ONNX chain read as it stands: the inverse of ``onnx_export_sparse``."""
+"""Sparse weights of an ONNX chain read as they stand: the inverse of ``onnx_export_sparse``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from verifier.core.errors import ModelError
 from verifier.core.sparse import sp
-from verifier.io.protobuf import attributes
+from verifier.io.protobuf import INT64, attributes, raw_array
 
 
 class Walk(Protocol):
@@ -129,6 +129,39 @@ def _scaled(walk: Walk, weight: sp.csr_array, scale: np.ndarray) -> sp.csr_array
         raise ModelError(f"{walk.path}: a sparse layer has factors of another form")
     data = np.repeat(scale[:, 0].astype(np.float64), np.diff(weight.indptr))
     return sp.csr_array((data, weight.indices, weight.indptr), shape=weight.shape)
+
+
+def read_sparse_initializer(tensor: Any, kind: int, path: str) -> sp.csr_array:
+    """A matrix that is stored by its nonzeros, in time and memory of these.
+
+    Args:
+        tensor: an ONNX SparseTensorProto.
+        kind: the type that its numbers must have, as ONNX counts it.
+        path: for messages.
+
+    Raises:
+        ModelError: a tensor of another form.
+    """
+    name, dims = tensor.values.name, tuple(tensor.dims)
+    values, places = raw_array(tensor.values), raw_array(tensor.indices)
+    if (
+        tensor.values.data_type != kind
+        or tensor.indices.data_type != INT64
+        or values is None
+        or places is None
+        or len(dims) != 2
+        or min(dims) < 1
+        or values.ndim != 1
+        or places.shape != values.shape
+    ):
+        raise ModelError(f"{path}: tensor {name!r}: expected nonzeros of a matrix and their places")
+    ascending = bool((places[1:] > places[:-1]).all())
+    if not ascending or (len(places) and not 0 <= places[0] <= places[-1] < math.prod(dims)):
+        raise ModelError(f"{path}: tensor {name!r}: places are not ascending inside the matrix")
+    starts = np.searchsorted(places, np.arange(dims[0] + 1, dtype=np.int64) * dims[1])
+    small = np.int32 if max(dims[1], len(places)) < 2**31 else np.int64
+    columns = (places % dims[1]).astype(small)
+    return sp.csr_array((values.astype(np.float64), columns, starts.astype(small)), shape=dims)
 
 
 def _options(node: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def sample_points(n_inputs: int, double: bool, seed: int = 20) -> np.ndarray:
 def compare(
     model: Any,
     network: Network,
-    error: np.ndarray,
+    error: np.ndarray | None,
     points: np.ndarray,
     session: Session,
     runtime: str = "onnxruntime",
@@ -47,7 +47,8 @@ def compare(
     Args:
         model: only named in messages.
         network: the lowered network.
-        error: (count, n_outputs) bound on the runtime's error at the points.
+        error: (count, n_outputs) bound on the runtime's error at the points; None if the layers are
+            the sums that the runtime computes.
         points: (count, n_inputs).
         session: runs the model up to the same output.
         runtime: its name in messages.
@@ -59,7 +60,9 @@ def compare(
         ModelError: they disagree by more than rounding can explain.
     """
     got = session.run(points).astype(np.float64)
-    expected, own_error = chain_error(network, points)
+    kinds = (True,) if error is not None else (True, session.dtype == np.float64)
+    expected, (own_error, *others) = _chain_errors(network, points, kinds)
+    error = others[0] if error is None else error
     if got.shape != expected.shape:
         raise ModelError(
             f"{model}: import refused: {runtime} gives {got.shape[1]} outputs, "
@@ -105,24 +108,34 @@ def chain_error(
     Returns:
         Two arrays (count, n_outputs).
     """
-    unit, tiny, largest = _KINDS[double]
+    value, (error,) = _chain_errors(network, points, (double,))
+    return value, error
+
+
+def _chain_errors(
+    network: Network, points: np.ndarray, kinds: tuple[bool, ...]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The same for several kinds of evaluation in one pass."""
     value = points.T
-    error = np.zeros_like(value)
+    errors = [np.zeros_like(value) for _ in kinds]
     with np.errstate(over="ignore", invalid="ignore"):
         for layer in network.layers:
             size = abs(layer.weight)
             terms, copied = _terms(layer)
             n = (terms + 8)[:, None]
-            spread = size @ error
-            total = size @ np.abs(value) + spread + np.abs(layer.bias)[:, None]
+            exact_size = size @ np.abs(value) + np.abs(layer.bias)[:, None]
             value = layer.weight @ value + layer.bias[:, None]
-            rounded = 2.5 * n * unit * total + n * tiny
-            error = spread * (1 + 2.0**-30) + np.where(copied[:, None], 0.0, rounded)
-            error[~(total + error < largest)] = np.inf
-            off = layer.relu[:, None] & (value + 2 * error < 0)
-            error[off] = 0.0
+            for k, double in enumerate(kinds):
+                unit, tiny, largest = _KINDS[double]
+                spread = size @ errors[k]
+                total = exact_size + spread
+                rounded = 2.5 * n * unit * total + n * tiny
+                error = spread * (1 + 2.0**-30) + np.where(copied[:, None], 0.0, rounded)
+                error[~(total + error < largest)] = np.inf
+                error[layer.relu[:, None] & (value + 2 * error < 0)] = 0.0
+                errors[k] = error
             value = np.where(layer.relu[:, None], np.maximum(value, 0.0), value)
-    return value.T, error.T
+    return value.T, [error.T for error in errors]
 
 
 def _terms(layer: Layer) -> tuple[np.ndarray, np.ndarray]:

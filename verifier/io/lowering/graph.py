@@ -48,8 +48,12 @@ class Graph:
     single: bool
 
 
-def read_graph(model: Any) -> Graph:
+def read_graph(model: Any, *, sparse: bool = False) -> Graph:
     """The graph of an ONNX ModelProto whose tensors are all in memory.
+
+    Args:
+        model: the ONNX model.
+        sparse: whether it may have sparse initializers, which are not among the constants.
 
     Raises:
         ModelError: not one input and one output, types or shapes that cannot be handled.
@@ -57,7 +61,7 @@ def read_graph(model: Any) -> Graph:
     """
     graph = model.graph
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if graph.sparse_initializer:
+    if graph.sparse_initializer and not sparse:
         raise ModelError("the model has sparse initializers, expected dense ones")
     constants = {tensor.name: tensor for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
