@@ -18,7 +18,7 @@ TEST := $(VENV)/.stamp-test
 LINT := $(VENV)/.stamp-lint
 MODELS := $(VENV)/.stamp-models
 
-.PHONY: help demo install test test-slow coverage soundness lint format bench bench-proofs ablation vnncomp-folder models docs lock clean
+.PHONY: help demo install test test-slow coverage soundness lint format bench bench-proofs ablation scaling vnncomp-folder models docs lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo 'make bench VNNCOMP=FOLDER    run a VNN-COMP set, beside RIVALS=FILE if given; a row in PERFORMANCE.md'
 	@echo 'make bench-proofs VNNCOMP=FOLDER    solve and check with proofs, compare the times'
 	@echo 'make ablation VNNCOMP=FOLDER    what rounding and proofs cost, what a second core gains'
+	@echo 'make scaling    how time grows with width, depth, inputs, radius and points; fitted exponents'
 	@echo 'make models     train the bundled models again'
 	@echo 'make docs       run the commands that the guide prints, write their output into it'
 	@echo 'make lock       pin the versions that are installed now'
@@ -77,6 +78,9 @@ bench-proofs: vnncomp-folder $(CORE)
 
 ablation: vnncomp-folder $(CORE)
 	@$(call each-set,ablation.py "$$list" --out "$(RESULTS)/$$name.ablation" --row "$(ROW)")
+
+scaling: $(CORE)
+	@$(BIN)/python benchmarks/scaling.py --out "$(RESULTS)/scaling" --row "$(ROW)" $(ARGS)
 
 vnncomp-folder:
 	@test -n "$(VNNCOMP)" || { echo 'make bench VNNCOMP=FOLDER: name a folder with an instances.csv, or a folder of such folders' >&2; exit 2; }
