@@ -105,16 +105,16 @@ class Worker:
 def measure(
     instances: Sequence[Instance], folder: Path, workers: Mapping[str, Worker], repetitions: int
 ) -> list[Measured]:
-    """All variants on all instances; the first round only warms them up."""
+    """All variants on all instances, after one answer each that only warms them up."""
     runs: list[Measured] = []
     names = list(workers)
-    for repetition in range(repetitions + 1):
+    for name in names:
+        workers[name].ask(folder, instances[0])
+    for repetition in range(1, repetitions + 1):
         for number, instance in enumerate(instances):
             shift = (number + repetition) % len(names)
             for name in names[shift:] + names[:shift]:
                 a = workers[name].ask(folder, instance)
-                if not repetition:
-                    continue
                 run = Measured(
                     name, instance.network, instance.property, repetition, a["verdict"],
                     a["nodes"], a["cpu"], a["wall"], a["write"], a["bytes"],
