@@ -22,6 +22,7 @@ class RecipeName(StrEnum):
     adversarial_fast = "adversarial-fast"
     adversarial_cw = "adversarial-cw"
     trades = "trades"
+    bias_adversarial = "bias-adversarial"
     certified = "certified"
     certified_backward = "certified-backward"
 

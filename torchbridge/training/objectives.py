@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from torchbridge.attacks.interface import margin
+from torchbridge.bias_classifier import parts
 from torchbridge.training.interval import worst_logits, worst_logits_backward
 
 PointLoss = Callable[[Tensor], Tensor]
@@ -212,3 +213,32 @@ class Certified:
         bound = worst_logits_backward if self.backward else worst_logits
         worst = bound(model, balls.low, balls.high, balls.labels)
         return (1 - self.share) * clean + self.share * functional.cross_entropy(worst, balls.labels)
+
+
+@dataclass(frozen=True)
+class BiasAdversarial:
+    """Cross-entropy of the bias part B_C, and of C, at the worst points for C (T8).
+
+    B_C has no gradient to climb; points are sought along that of C, which is what an attacker of
+    the original model does.
+
+    Args:
+        ascent: the attack on the cross-entropy of C.
+        whole: weight of the cross-entropy of C.
+    """
+
+    ascent: Ascent = Ascent()
+    whole: float = 1.0
+    robust = True
+
+    def loss(self, model: nn.Sequential, balls: Balls, noise: Generator) -> Tensor:
+        """CE(B_C(x'), y) + whole · CE(C(x'), y)."""
+
+        def climb(x: Tensor) -> Tensor:
+            return functional.cross_entropy(model(x), balls.labels, reduction="sum")
+
+        with _Evaluating(model):
+            x = self.ascent.run(balls, climb, noise)
+            found = parts(model, x)
+        whole = functional.cross_entropy(found.output, balls.labels)
+        return functional.cross_entropy(found.bias, balls.labels) + self.whole * whole

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from torchbridge.training.objectives import (
     Adversarial,
     Ascent,
+    BiasAdversarial,
     Certified,
     MarginGame,
     Natural,
@@ -97,6 +98,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("adversarial-fast", Adversarial(Ascent(1, 1.25)), epochs=15),
             Recipe("adversarial-cw", MarginGame(tau=10.0), epochs=15),
             Recipe("trades", Trades(), epochs=15),
+            Recipe("bias-adversarial", BiasAdversarial(), epochs=15),
             Recipe("certified", Certified(), "small-cnn", epochs=40, ramp=0.5),
             Recipe(
                 "certified-backward", Certified(backward=True), "small-cnn", epochs=40, ramp=0.5
