@@ -103,7 +103,7 @@ class _Stage:
 
 def _prepared(network: Network) -> Plan:
     """From the last layer to the first, as a layer's rows depend on the pairs read after it."""
-    from verifier.bounds.pair_kernel import cancelling, combined, paired
+    from verifier.bounds.pairs import cancelling, combined, paired
 
     nobody = np.zeros(0, dtype=np.int64)
     layers, stages = network.layers, []

@@ -10,7 +10,6 @@ contains the code of what it calls; the file's name tells the processor and the 
 Kernels take C-contiguous arrays, numbers, and (named) tuples of these, write into the arrays that
 they are given, and return nothing, a number or a tuple of numbers. They allocate nothing and raise
 nothing, so that their code needs nothing of Numba at run time; compiling one that does is an error.
-Where that is too little, ``allocating`` leaves a kernel to Numba and its own cache.
 """
 
 from __future__ import annotations
@@ -136,24 +135,6 @@ class _Code:
     keep: object
 
 
-class Allocating:
-    """A function that Numba compiles, keeps in its own cache and calls, imported when needed."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, function)
-        self.py_func = function
-
-    def __call__(self, *args: Any) -> Any:
-        """Numba's call."""
-        return self.dispatcher(*args)
-
-    @functools.cached_property
-    def dispatcher(self) -> Any:
-        """What Numba makes of it."""
-        numba = _numba()
-        return numba.njit(cache=True, **_OPTIONS)(self.py_func)
-
-
 class Kernel:
     """A compiled function; see the module."""
 
@@ -247,7 +228,7 @@ class Kernel:
         return json.dumps(about).encode() + b"\n" + code
 
 
-jit, allocating = Kernel, Allocating
+jit = Kernel
 
 
 @functools.cache
@@ -256,11 +237,8 @@ def _numba() -> Any:
     import numba
     from numba.extending import typeof_impl
 
-    if not os.environ.get("NUMBA_CACHE_DIR"):
-        numba.config.CACHE_DIR = str(directory())  # type: ignore[attr-defined]
     typeof: Any = numba.typeof
-    for kind in (Kernel, Allocating):
-        typeof_impl.register(kind)(lambda value, _: typeof(value.dispatcher))
+    typeof_impl.register(Kernel)(lambda value, _: typeof(value.dispatcher))
     return numba
 
 

@@ -29,7 +29,7 @@ IR_VERSION = 8
 #: Protocol buffers hold less than 2 GiB; some room is left for names.
 MAX_BYTES = (1 << 31) - (1 << 20)
 #: Bytes of all dense weights from which on they are stored by their nonzeros if these are few.
-_LARGE = 1 << 24
+_LARGE = 1 << 22
 
 
 def export_onnx(

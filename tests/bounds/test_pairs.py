@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from hypothesis import given
 
 from tests.strategies import generators
-from verifier.bounds import pair_kernel
-from verifier.bounds.pair_kernel import cancelling, combined, paired
+from verifier.bounds import pairs
+from verifier.bounds.pairs import cancelling, combined, paired
 
 
 def csr(matrix):
@@ -97,7 +97,7 @@ def test_readers_with_unequal_coefficients_read_no_pair():
 def test_too_many_candidates_are_left_alone(monkeypatch):
     ones = np.ones((40, 1))
     assert len(pairs_of(ones, np.ones(40, bool))) == 40 * 39
-    monkeypatch.setattr(pair_kernel, "MOST", 100)
-    start, r, t = cancelling.py_func(*csr(ones), 1, np.ones(40, bool))
+    monkeypatch.setattr(pairs, "MOST", 100)
+    start, r, t = cancelling(*csr(ones), 1, np.ones(40, bool))
     assert not start.any()
     assert len(r) == len(t) == 0
