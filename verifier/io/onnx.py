@@ -42,6 +42,7 @@ from verifier.io.meaning import read_decision
 from verifier.io.model_file import ModelFile, read_model
 from verifier.io.onnx_export import export_onnx
 from verifier.io.onnx_scan import is_scan, scan_network
+from verifier.io.pieces import PiecewiseSession
 from verifier.io.protobuf import messages
 from verifier.io.runtime import Session
 from verifier.io.validation import compare, sample_points
@@ -67,7 +68,7 @@ class Model:
         decision: what the outputs mean, if the file says so.
         literal: whether every layer is one sum of products of the file, followed by its ReLU: what
             a runtime rounds is then known layer by layer.
-        session: the one that the import was compared with, unless a tail was left out for that.
+        session: the one that the import was compared with, if that ran the whole model.
     """
 
     network: Network
@@ -209,7 +210,7 @@ def load_model(path: str | os.PathLike[str], *, validate: bool = True) -> Model:
         file.data,
         decision,
         literal,
-        session if graph.tail is None else None,
+        session,
     )
 
 
@@ -284,8 +285,12 @@ def _located(path: Path, problem: Exception) -> str:
 
 def _validated(
     file: ModelFile, graph: Graph, network: Network, error: np.ndarray | None, points: np.ndarray
-) -> tuple[tuple[str, ...], Session]:
-    """Compare with onnxruntime up to the tail; a note if that was impossible; and the session."""
+) -> tuple[tuple[str, ...], Session | None]:
+    """Compare with onnxruntime up to the tail.
+
+    Returns:
+        a note if that was impossible; and the session if it runs the whole model.
+    """
     data = file.data
     if graph.tail is not None:
         model = messages().ModelProto.FromString(data)
@@ -293,10 +298,15 @@ def _validated(
         output.name = graph.tail.inputs[0]
         output.type.tensor_type.ClearField("shape")
         data = model.SerializeToString()
+    about = (graph.input_name, graph.input_shape, graph.double)
     try:
-        session = Session(data, graph.input_name, graph.input_shape, graph.double)
+        if error is None and PiecewiseSession.can_run(file.proto):
+            session: Session = PiecewiseSession(file.proto, network, *about)
+        else:
+            session = Session(data, *about)
         note = compare(file.path, network, error, points, session)
     except ModelError as problem:
         file.checked()  # which knows better what is wrong with a damaged chain
         raise ModelError(_located(file.path, problem)) from problem
-    return (() if note is None else (note,)), session
+    whole = None if isinstance(session, PiecewiseSession) or graph.tail is not None else session
+    return (() if note is None else (note,)), whole
