@@ -35,6 +35,11 @@ from verifier.io.validation import compare, sample_points
 _KINDS = {"float32": torch.float32, "float64": torch.float64}
 #: A weight with a larger share of nonzeros is multiplied as a dense matrix.
 _DENSE_SHARE = 0.25
+#: Bytes that a nonzero of a network takes while it is made from a module.
+_BYTES = 50
+#: Larger modules are written without the network that says what rounding can do to them, and
+#: compared up to this share of the outputs' size.
+_LOWERED, _APART = 30_000_000, 1e-3
 
 
 def to_network(
@@ -52,7 +57,8 @@ def to_network(
 
     Raises:
         ModelError: training mode, an operator without an exact piecewise linear form (its module is
-            named), an input that does not fit, or numbers that are NaN, infinite or of other types.
+            named), an input that does not fit, numbers that are NaN, infinite or of other types,
+            or a network that does not fit into memory.
     """
     if isinstance(module, NetworkModule):
         return module.network()
@@ -63,6 +69,15 @@ def to_network(
 
 def _network(module: nn.Module, traced: Traced, shape: tuple[int, ...], name: str) -> Network:
     """The network of a traced module, compared with the module."""
+    needed, there = (
+        _BYTES * traced.products,
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    )
+    if needed > there:
+        raise ModelError(
+            f"{name}: its network has about {traced.products:.1e} nonzeros, which takes "
+            f"{needed / 1e9:.0f} GB of memory; this machine has {there / 1e9:.0f} GB"
+        )
     try:
         graph = read_graph(traced.proto)
         points = sample_points(int(np.prod(graph.input_shape)), graph.double)
@@ -87,6 +102,9 @@ def to_onnx(
 ) -> None:
     """Write a module as an ONNX model: operator by operator, batch size 1, weights bit for bit.
 
+    What is written is compared with the module: inside a rigorous bound on what rounding can do,
+    or, where the module is large, up to a thousandth.
+
     A ``NetworkModule`` is written as ``export_onnx`` writes its network.
 
     Raises:
@@ -100,16 +118,31 @@ def to_onnx(
     if input_shape is None:
         raise ModelError(f"{name}: the shape of one input is needed")
     traced = trace(module, input_shape, name)
-    _network(module, traced, tuple(input_shape), name)
-    graph = read_graph(traced.proto)
+    if traced.products <= _LOWERED:
+        _network(module, traced, tuple(input_shape), name)
+    graph, data = read_graph(traced.proto), traced.proto.SerializeToString()
     try:
-        data = traced.proto.SerializeToString()
-        Session(data, graph.input_name, graph.input_shape, graph.double)
+        session = Session(data, graph.input_name, graph.input_shape, graph.double)
+        if traced.products > _LOWERED:
+            _require_close(session, _TorchSession(module, graph.input_shape))
         write_atomic(os.fspath(path), data)
     except ModelError as problem:
         raise ModelError(f"{name}: {problem}") from problem
     except OSError as problem:
         raise ExportError(f"{path}: cannot be written: {problem.strerror}") from problem
+
+
+def _require_close(written: Session, module: Session) -> None:
+    """Compare two runs of large models at points of ordinary size.
+
+    Raises:
+        ModelError: they differ by more than a thousandth of the largest output.
+    """
+    points = sample_points(int(np.prod(written.shape)), written.dtype == np.float64)[:3]
+    got, expected = written.run(points), module.run(points)
+    size = np.abs(expected).max(axis=1, keepdims=True)
+    if not (np.abs(got - expected) <= _APART * size).all():
+        raise ModelError("what was written gives other outputs in onnxruntime than in Torch")
 
 
 def to_module(network: Network, kind: str = "float64") -> NetworkModule:

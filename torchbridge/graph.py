@@ -42,10 +42,12 @@ class Traced:
     Args:
         proto: the ONNX ModelProto: one input of batch size 1, one output.
         notes: what was rounded on the way.
+        products: multiplications, about as many as nonzeros of the network.
     """
 
     proto: Any
     notes: tuple[str, ...]
+    products: int
 
 
 def trace(module: nn.Module, input_shape: Sequence[int], name: str = "module") -> Traced:
@@ -74,7 +76,8 @@ def trace(module: nn.Module, input_shape: Sequence[int], name: str = "module") -
     result = values[last]
     if not isinstance(result, Value):
         raise ModelError(f"{name}: the output does not depend on the input")
-    return Traced(_model(writer, shape, result, name), tuple(dict.fromkeys(writer.notes)))
+    notes = tuple(dict.fromkeys(writer.notes))
+    return Traced(_model(writer, shape, result, name), notes, writer.products)
 
 
 def require_convertible(module: nn.Module, name: str) -> torch.dtype:

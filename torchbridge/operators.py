@@ -30,6 +30,7 @@ def linear(w: Writer, a: Arguments) -> Value:
     x, weight, bias = a["input"], fixed(a["weight"], "weight"), a["bias"]
     shape = (*x.shape[:-1], weight.shape[0])
     rows = w.reshape(x, (-1 if not x.size else x.size // x.shape[-1], x.shape[-1]))
+    w.products += rows.shape[0] * weight.numel()
     inputs = [rows.name, w.numbers(weight)]
     if bias is not None:
         inputs.append(w.numbers(fixed(bias, "bias")))

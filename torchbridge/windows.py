@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ def convolution(w: Writer, a: Arguments) -> Value:
         (n + b + e - r - 1) // s + 1
         for n, b, e, r, s in zip(batched.shape[2:], begin, end, reach, stride, strict=True)
     ]
+    w.products += math.prod(size) * weight.numel()
     inputs = [batched.name, w.numbers(weight)]
     if a["bias"] is not None:
         inputs.append(w.numbers(fixed(a["bias"], "bias")))

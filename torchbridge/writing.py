@@ -44,6 +44,7 @@ class Writer:
         nodes, tensors: of the graph so far.
         notes: what was rounded.
         place: name for the next nodes: which module they come from.
+        products: multiplications of the graph, about as many as nonzeros of its network.
 
     Args:
         kind: type of the numbers.
@@ -55,6 +56,7 @@ class Writer:
         self.tensors: list[Any] = []
         self.notes: list[str] = []
         self.place = "module"
+        self.products = 0
         self._count = 0
 
     def _name(self) -> str:

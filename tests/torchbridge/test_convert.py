@@ -267,3 +267,32 @@ def test_a_translation_that_is_wrong_is_noticed(monkeypatch):
     monkeypatch.setitem(convert.trace.__globals__["OPERATORS"], "relu", wrong)
     with pytest.raises(ModelError, match=r"net: import refused: .* in Torch"):
         to_network(nn.Sequential(nn.Linear(2, 2), nn.ReLU()).eval(), (2,), name="net")
+
+
+def test_large_modules_are_compared_without_their_network(tmp_path, monkeypatch):
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2)).eval()
+    monkeypatch.setattr(convert, "_LOWERED", 3 * 16 * 9 + 48 * 2 - 1)
+    monkeypatch.setattr(convert, "_network", None)
+    to_onnx(module, tmp_path / "n.onnx", (1, 6, 6))
+    monkeypatch.undo()
+    points = dyadic(np.random.default_rng(1), (1, 6, 6), 2)
+    read = load_model(tmp_path / "n.onnx").network
+    assert exact(read, points) == exact(to_network(module, (1, 6, 6)), points)
+
+
+def test_a_large_module_that_is_written_wrongly_is_noticed(tmp_path, monkeypatch):
+    def wrong(writer, arguments):
+        return writer.emit("Neg", [arguments["self"].name], arguments["self"].shape)
+
+    monkeypatch.setitem(convert.trace.__globals__["OPERATORS"], "relu", wrong)
+    monkeypatch.setattr(convert, "_LOWERED", 0)
+    module = nn.Sequential(nn.Linear(2, 4), nn.ReLU()).eval()
+    with pytest.raises(ModelError, match="other outputs in onnxruntime than in Torch"):
+        to_onnx(module, tmp_path / "n.onnx", (2,))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(convert, "_BYTES", 1e15)
+    with pytest.raises(ModelError, match=r"about 4\.0e\+00 nonzeros, which takes 4000000 GB"):
+        to_network(nn.Linear(2, 2).eval(), (2,))
