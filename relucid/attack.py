@@ -100,6 +100,10 @@ def attack(
         float,
         typer.Option(help="Seconds for all points; inf for no limit.", rich_help_panel=SEARCH),
     ] = math.inf,
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, or a device of Torch such as cuda.", rich_help_panel=SEARCH),
+    ] = "auto",
     seed: Seed = 0,
     json_output: Json = False,
     out: Out = None,
@@ -138,7 +142,7 @@ def attack(
     from relucid.certification import Targets
     from torchbridge.attacks.methods import Effort
 
-    plan = Plan(str(method), Effort(steps, restarts, queries), seed, timeout, surrogate)
+    plan = Plan(str(method), Effort(steps, restarts, queries), seed, timeout, surrogate, device)
     attack_data(model, samples, plan, Targets(out, counterexample, picture, json_output))
 
 

@@ -33,6 +33,7 @@ from torchbridge.attacks.interface import Norm
 from torchbridge.attacks.methods import Effort, chosen, norm_of
 from torchbridge.attacks.regions import L2Ball, LinfBall, PixelBall, Region
 from torchbridge.attacks.target import Target, threads_for
+from torchbridge.training.hardware import device_of
 from verifier.core.errors import DataError
 from verifier.core.files import write_atomic
 from verifier.core.verdict import Refuted, Unknown, Verdict
@@ -57,6 +58,7 @@ class Plan:
         seed: of everything random.
         timeout: seconds for all points.
         surrogate: for ``transfer``, a model's name, or None to train one.
+        device: auto, or what ``torch.device`` takes.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Plan:
     seed: int
     timeout: float
     surrogate: str | None = None
+    device: str = "cpu"
 
     @property
     def norm(self) -> Norm:
@@ -123,13 +126,13 @@ def _results(
 ) -> Iterator[Result]:  # fmt: skip
     """Every point with its outcome, in order."""
     network = model.network
-    target = Target.of(network, classes.decision)
+    target = Target.of(network, classes.decision, str(device_of(plan.device)))
     regions = [_region(data, i, ball, plan.norm) for i in indices]
     positions = [classes.position(data, i) for i in indices]
     reporter.begin(data.name)
     surrogate = None
     if plan.method == "transfer":
-        surrogate = surrogate_for(model, classes, samples, plan.surrogate, plan.seed, reporter)
+        surrogate = surrogate_for(target, data, samples, plan.surrogate, plan.seed, reporter)
     attacks = chosen(plan.method, plan.effort, surrogate)
     deadline, started = Deadline(plan.timeout), time.monotonic()
 

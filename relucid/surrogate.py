@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from constructions.dataset import SPLITS, load_dataset
+from constructions.dataset import SPLITS, DataSet, load_dataset
 from relucid.bundled import open_model
 from relucid.certification import Samples
-from relucid.classes import Classes
 from relucid.progress import Reporter
 from torchbridge.attacks.interface import Classifier
 from torchbridge.attacks.substitute import in_place_of, learned
 from torchbridge.attacks.target import Target
 from verifier.core.decision import Rule
 from verifier.core.errors import DataError
-from verifier.io.onnx import Model
 
 #: Points on which the target is asked, at most.
 _MOST = 10_000
 
 
 def surrogate_for(
-    model: Model, classes: Classes, samples: Samples, name: str | None, seed: int,
-    reporter: Reporter,
-) -> Classifier:  # fmt: skip
-    """A given model, or one that is trained on what the target answers in float32.
+    target: Target, data: DataSet, samples: Samples, name: str | None, seed: int, reporter: Reporter
+) -> Classifier:
+    """A given model, or one that is trained on what the target answers in floats.
 
     Args:
-        model: the target.
-        classes: what its outputs mean.
-        samples: which points are attacked.
+        target: the target.
+        data: the points that are attacked.
+        samples: where they come from.
         name: of the given model, or None. One is trained on the training part of the data if it
             has one, else on all of it, on at most 10000 points.
         seed: of the training.
@@ -38,22 +35,22 @@ def surrogate_for(
     Raises:
         DataError: outputs that are no scores, or a surrogate with other inputs or outputs.
     """
-    network = model.network
-    if classes.decision.rule is not Rule.argmax:
+    if target.decision.rule is not Rule.argmax:
         raise DataError("--method transfer is for models whose largest output is the class")
     if name is not None:
         other = open_model(name).network
-        if (other.n_inputs, other.n_outputs) != (network.n_inputs, network.n_outputs):
+        if (other.n_inputs, other.n_outputs) != (data.dimension, target.n_outputs):
             raise DataError(
-                f"{name}: a surrogate must have the target's {network.n_inputs} inputs and "
-                f"{network.n_outputs} outputs, it has {other.n_inputs} and {other.n_outputs}"
+                f"{name}: a surrogate must have the target's {data.dimension} inputs and "
+                f"{target.n_outputs} outputs, it has {other.n_inputs} and {other.n_outputs}"
             )
-        return in_place_of(Target.of(network, classes.decision), Target.of(other, classes.decision))
+        return in_place_of(target, Target.of(other, target.decision, target.device))
     place, _, split = samples.data.rpartition(":")
-    data = load_dataset(place if split in SPLITS and place else samples.data, default_split="train")
-    rows = np.arange(len(data))
+    known = load_dataset(
+        place if split in SPLITS and place else samples.data, default_split="train"
+    )
+    rows = np.arange(len(known))
     if len(rows) > _MOST:
         rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST, replace=False))
-    points = data.points[rows].astype(np.float64) * float(data.scale)
-    target = Target.of(network, classes.decision)
+    points = known.points[rows].astype(np.float64) * float(known.scale)
     return learned(target, points, seed, reporter.update)

@@ -213,6 +213,7 @@ BAD = [
     (["--method", "jsma"], "range for their values"),
     (["--pixels", "0", "--method", "jsma"], "--pixels"),
     (["--eps", "1", "--surrogate", "digits-mlp"], "--method transfer"),
+    (["--eps", "1", "--device", "nowhere"], "--device nowhere"),
     (["--eps", "1", "--timeout", "nan"], "--timeout"),
     (["--eps", "1", "--index", "4"], "no point 4"),
     (["--eps", "1", "--clip", "0.6", "1"], "outside of [3/5, 1]"),
@@ -240,3 +241,13 @@ def test_points_and_labels_that_do_not_fit(capsys, model, tmp_path):
     assert_refused(
         relucid(capsys, "attack", model, "--data", tmp_path / "three.csv", "--eps", "1"), "label"
     )
+
+
+def test_every_method_has_a_name_here():
+    from relucid.attack import Method
+    from torchbridge.attacks.interface import Norm
+    from torchbridge.attacks.methods import METHODS, norm_of
+
+    assert {str(m) for m in Method} == set(METHODS)
+    for method in Method:
+        assert method.counts_pixels == (norm_of(str(method)) is Norm.l0)

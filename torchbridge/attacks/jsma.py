@@ -10,7 +10,7 @@ from torch import Tensor
 from torchbridge.attacks.interface import Best, Control, Norm, Task, gradient, margin
 
 #: Entries of the tables of pairs that are held at a time.
-_ENTRIES = 40_000_000
+_ENTRIES = 10_000_000
 
 
 @dataclass(frozen=True)
