@@ -233,6 +233,17 @@ def plot(panels: Sequence[Panel], runs: Sequence[Measured], path: Path) -> None:
     plt.close(figure)
 
 
+def save(out: Path, runs: Sequence[Measured], panels: Sequence[Panel], row: str) -> None:
+    """The files that the module names."""
+    rows = [[field.name for field in fields(Measured)], *(list(astuple(r)) for r in runs)]
+    write_csv(rows, out / "runs.csv")
+    plot(panels, runs, out / "scaling.png")
+    laws = "".join(f"- {panel.text}\n" for panel in panels)
+    curves = {panel.name: panel.curve for panel in panels}
+    (out / "summary.md").write_text(markdown(table(runs, curves)) + "\n" + laws)
+    (out / "row.md").write_text(row + "\n")
+
+
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -258,20 +269,17 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         session, others = Session.begin(" ".join(words)), Others()
-        started, runs, panels = time.process_time(), [], []
+        started, runs, panels, row = time.process_time(), list[Measured](), list[Panel](), ""
         for name, curve in curves.items():
             mine = measure_curve(name, curve, options.repetitions, options.timeout, options.longest)
             runs += mine
             panels.append(Panel.of(name, curve, mine))
-        share = others.share(time.process_time() - started)
-        rows = [[field.name for field in fields(Measured)], *(list(astuple(r)) for r in runs)]
-        write_csv(rows, options.out / "runs.csv")
-        plot(panels, runs, options.out / "scaling.png")
-        text = "; ".join(panel.text for panel in panels)
-        row = session.row("scaling: processor time = c · x^p in a warm process", share, text, "")
-        laws = "".join(f"- {panel.text}\n" for panel in panels)
-        (options.out / "summary.md").write_text(markdown(table(runs, curves)) + "\n" + laws)
-        (options.out / "row.md").write_text(row + "\n")
+            # After each curve, so that an interruption costs one.
+            text = "; ".join(panel.text for panel in panels)
+            share = others.share(time.process_time() - started)
+            what = "scaling: processor time of a question = c · x^p in a warm process"
+            row = session.row(what, share, text, "")
+            save(options.out, runs, panels, row)
         print((options.out / "summary.md").read_text(), end="")
         if options.row is not None:
             append_row(options.row, row)
