@@ -122,7 +122,8 @@ def subjects(limit: int, mnist: Path | None, only: Sequence[str]) -> Iterator[Su
         train, test = load_dataset(f"{mnist}:train"), load_dataset(f"{mnist}:test")
         x = torch.tensor(train.points.astype(np.float32) / np.float32(255))
         print("mnist-mlp is trained", file=sys.stderr)
-        module = train_surrogate(x, torch.tensor(train.labels), 10, seed=0, epochs=5, width=100)
+        torch.set_num_threads(1)  # small batches: threads would only wait for each other
+        module = train_surrogate(x, torch.tensor(train.labels), 10, seed=0, epochs=3, width=100)
         network = to_network(module, (784,), name="mnist-mlp")
         yield subject("mnist-mlp", network, test, limit, ("1/50", "1/20"))
 

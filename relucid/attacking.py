@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, overload
 
 from constructions.dataset import DataSet
 from relucid import report
@@ -127,7 +127,7 @@ def _results(
     """Every point with its outcome, in order."""
     network = model.network
     target = Target.of(network, classes.decision, str(device_of(plan.device)))
-    regions = [_region(data, i, ball, plan.norm) for i in indices]
+    regions = _Balls(data, indices, ball, plan.norm)
     positions = [classes.position(data, i) for i in indices]
     reporter.begin(data.name)
     surrogate = None
@@ -156,6 +156,27 @@ def _channels(data: DataSet) -> int:
     """Coordinates of a pixel: 1, or 3 for colours."""
     form = planes(data.shape)
     return 1 if form is None else form[0]
+
+
+class _Balls(Sequence[Region]):
+    """The balls around points, each made when it is asked for: exact points take memory."""
+
+    def __init__(self, data: DataSet, indices: Sequence[int], ball: Ball, norm: Norm) -> None:
+        self._data, self._indices, self._ball, self._norm = data, indices, ball, norm
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, row: int) -> Region: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[Region]: ...
+
+    def __getitem__(self, row: int | slice) -> Region | list[Region]:
+        if isinstance(row, slice):
+            return [self[k] for k in range(*row.indices(len(self)))]
+        return _region(self._data, self._indices[row], self._ball, self._norm)
 
 
 def _region(data: DataSet, i: int, ball: Ball, norm: Norm) -> Region:

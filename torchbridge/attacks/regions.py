@@ -16,7 +16,6 @@ import numpy as np
 from verifier.core.errors import DataError, PropertyError
 from verifier.core.exact import fractions, round_down
 from verifier.core.property import Box
-from verifier.search.replay import round_into
 
 Point = tuple[Fraction, ...]
 
@@ -70,10 +69,23 @@ class Region(ABC):
         Where no float32 lies between a coordinate's faces both are the float32 nearest to the
         centre, so that the search has somewhere to be.
         """
-        lower, upper = self.box.inward32()
+        lower, upper = self.faces
         empty = lower > upper
         nearest = self.center32
         return np.where(empty, nearest, lower), np.where(empty, nearest, upper)
+
+    @cached_property
+    def faces(self) -> tuple[np.ndarray, np.ndarray]:
+        """Faces (d,) of the largest float32 box in ``box``; lower > upper where there is none."""
+        return self.box.inward32()
+
+    def rounded(self, x: np.ndarray) -> np.ndarray | None:
+        """The float32 point of ``box`` nearest to x, or None if the box holds no float32 point."""
+        lower, upper = self.faces
+        if np.any(lower > upper):
+            return None
+        with np.errstate(over="ignore"):
+            return np.asarray(np.minimum(np.maximum(x.astype(np.float32), lower), upper))
 
     @cached_property
     def center32(self) -> np.ndarray:
@@ -98,7 +110,7 @@ class LinfBall(Region):
 
     def inward(self, x: np.ndarray) -> Point | None:
         """Every coordinate cut to the largest float32 interval inside."""
-        point = round_into(self.box, fractions(x))
+        point = self.rounded(np.asarray(x))
         return None if point is None else fractions(point)
 
     def contains(self, x: Point) -> bool:
@@ -119,7 +131,7 @@ class L2Ball(Region):
         length = float(np.sqrt((change * change).sum()))
         share = min(1.0, round_down(self.size) / length) if length > 0 else 1.0
         for shrink in (0.0, 2.0**-40, 2.0**-20, 2.0**-10, 0.5, 1.0):
-            moved = round_into(self.box, fractions(middle + (share * (1.0 - shrink)) * change))
+            moved = self.rounded(middle + (share * (1.0 - shrink)) * change)
             if moved is not None and self.contains(point := fractions(moved)):
                 return point
         return None
@@ -168,10 +180,9 @@ class PixelBall(Region):
 
     def inward(self, x: np.ndarray) -> Point | None:
         """The pixels that change most; all others keep their exact value."""
-        lower, upper = self.box.inward32()
-        if np.any(lower > upper):
+        point = self.rounded(np.asarray(x))
+        if point is None:
             return None
-        point = np.clip(np.asarray(x, dtype=np.float64).astype(np.float32), lower, upper)
         change = np.abs(point.astype(np.float64) - self.center32)
         pixel = self._pixel()
         largest = np.zeros(int(pixel.max()) + 1)
