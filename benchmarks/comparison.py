@@ -186,9 +186,10 @@ def versus(runs: Sequence[RunOf], limits: Mapping[Key, float]) -> str:
             continue
         mine, duel = [r for r in runs if r.tool == tool], Duel.of(tool, runs, limits)
         text = (
-            f"{tool}: {sum(r.solved for r in mine)} solved, "
-            f"{sum(r.result == 'error' for r in mine)} errors, median {_median(mine):.2f} s, total "
-            f"{sum(r.seconds for r in mine):.1f} s, {max(r.peak_mb for r in mine):.0f} MB"
+            f"{tool}: {sum(r.solved for r in mine)} solved, errors: "
+            f"{sum(r.result == 'error' for r in mine)}, median {_median(mine):.2f} s, total "
+            f"{sum(r.seconds for r in mine):.1f} s ({sum(r.cpu for r in mine):.1f} s of processor "
+            f"time), {max(r.peak_mb for r in mine):.0f} MB"
         )
         if duel.pairs:
             text += (

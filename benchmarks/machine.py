@@ -119,7 +119,7 @@ class Session:
         """A row of PERFORMANCE.md."""
         how = f"`{self.command}` at {commit()}"
         cells = [str(datetime.date.today()), what, self.machine(others), figure, versus, how]
-        return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def append_row(file: Path, row: str) -> None:

@@ -90,17 +90,18 @@ def test_every_loss_is_named_in_a_row_and_every_time_in_a_table(tmp_path):
     command = f"{sys.executable} {tmp_path / 'fake.py'}"
     quick = f"quick={command} quick {{network}} {{property}} {{limit}} none"
     options = ["--tool", quick, "--row", figures, "--table", "--timeout", "7"]
+    options += ["--filter", "easy|hard"]
     done = compare(tmp_path, "easy", "hard", options=options)
     assert done.returncode == 0, done.stderr
     *_, row = figures.read_text().splitlines()
     assert re.match(r"\| \d{4}-\d\d-\d\d \| test_every_loss_is_named_in_a_0, 2 instances", row)
     assert re.search(r"\| \d+ cores? \(.*load [\d.]+ before, [\d.]+ after; others used \d+ %", row)
     assert "relucid 1 of 2 solved" in row
-    quick = row[row.index("quick: 2 solved, 0 errors") :]
+    quick = row[row.index("quick: 2 solved, errors: 0") :]
     assert re.search(r"net.onnx easy.vnnlib \(0\.\d+ / 0\.\d+ s\)", quick)
     assert "net.onnx hard.vnnlib (only quick, 0." in quick
     assert "`benchmarks/compare.py .../" in row
-    assert "--tool quick=... --tool rival=... --timeout 7` at " in row
+    assert "--tool quick=... --tool rival=... --timeout 7 --filter 'easy\\|hard'` at " in row
     assert str(tmp_path) not in row
     assert (tmp_path / "out" / "row.md").read_text() == row + "\n"
     table = (tmp_path / "out" / "table.md").read_text()
