@@ -175,7 +175,9 @@ class Panel:
         if self.fits is None:
             return "no exponent"
         error = "" if math.isnan(self.fits.error) else f" ± {self.fits.error:.2f}"
-        return f"exponent {self.fits.exponent:.2f}{error}"
+        # What every command costs once flattens the beginning of a curve.
+        end = math.log(self.y[-1] / self.y[-2]) / math.log(self.x[-1] / self.x[-2])
+        return f"exponent {self.fits.exponent:.2f}{error} (last step {end:.2f})"
 
     @property
     def text(self) -> str:
@@ -195,7 +197,10 @@ def table(runs: Sequence[Measured], curves: Mapping[str, Curve]) -> list[list[st
     """A row a value, in medians over the repetitions."""
     head = ["curve", "value", "processor s a question", "wall s", "memory MB", "proved", "refuted"]
     rows = [[*head, "at limit", "counted"]]
-    for name, value in dict.fromkeys((r.curve, r.value) for r in runs):
+    order = list(curves)
+    for name, value in sorted(
+        {(r.curve, r.value) for r in runs}, key=lambda k: (order.index(k[0]), k)
+    ):
         mine = [r for r in runs if (r.curve, r.value) == (name, value)]
         wall = statistics.median(r.wall * r.seconds / r.cpu if r.cpu else 0.0 for r in mine)
         last = mine[-1]
@@ -225,7 +230,11 @@ def plot(panels: Sequence[Panel], runs: Sequence[Measured], path: Path) -> None:
         for run in runs:
             if run.curve == panel.name and run.late:
                 ax.loglog([run.value], [run.seconds], "o", mfc="none", color="tab:red")
-        ax.set(title=panel.law, xlabel=panel.curve.parameter, ylabel="processor s")
+        ax.set_title(panel.law, fontsize=9)
+        ax.set(xlabel=panel.curve.parameter, ylabel="processor s")
+        ax.set_xticks(panel.curve.values, [f"{value:g}" for value in panel.curve.values])
+        ax.tick_params(axis="x", labelsize=8, rotation=45)
+        ax.minorticks_off()
         ax.grid(alpha=0.3)
     for ax in list(axes.flat)[len(panels) :]:
         ax.set_axis_off()

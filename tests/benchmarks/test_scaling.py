@@ -75,6 +75,7 @@ def test_a_curve_ends_visibly_where_a_question_meets_its_limit(scaling, monkeypa
     text = (tmp_path / "out" / "summary.md").read_text()
     assert "| made | 4 |" in text
     assert "time limit met at 4" in text
+    assert text.index("| made | 1 |") < text.index("| made | 4 |")
     assert "made 1 to 2: exponent" in figures.read_text().splitlines()[-1]
     assert (tmp_path / "out" / "scaling.png").stat().st_size > 1000
 
