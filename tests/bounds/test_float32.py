@@ -50,7 +50,7 @@ def test_all_bounds_hold_for_all_orders(seed, wild):
     lower, upper, points = random_float32_box(rng, network.n_inputs)
     assert not overflows(network, lower, upper)
     plain = interval_bounds(network, lower, upper)
-    _, optimised = root_bounds(network, lower, upper, iterations=int(rng.integers(0, 3)))
+    _, optimised = root_bounds(network, lower, upper)
     net, low, high = pack(network, lower, upper, plain)
     f = forms(net, 2)
     set_box(lower, upper, f)

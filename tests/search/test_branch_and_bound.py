@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from tests import oracle
 from tests.engines import hard_problem
 from tests.input_split_replay import provable
+from tests.search_networks import queries_of
 from tests.stopwatch import within
 from tests.strategies import random_network, random_property
 from verifier.bounds.linear import Backward
@@ -154,7 +155,7 @@ def test_the_stored_numbers_reproduce_a_rigorous_bound(name):
         goal = tree.clause[nodes]
         value = np.full(len(nodes), -np.inf)
         batch = Batch(engine, units, goals, goal, sign, slopes, multipliers, weights, nodes, value)
-        assert (engine.run(batch.queries()).value > 0).all()
+        assert (engine.run(queries_of(batch)).value > 0).all()
 
 
 @pytest.mark.parametrize("name", TREES)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.search_networks import cube, network_of
+from tests.search_networks import cube, network_of, queries_of
 from tests.strategies import random_box, random_point
 from verifier.bounds.interval import interval_bounds
 from verifier.bounds.linear import root_bounds
@@ -29,7 +29,7 @@ def with_leaves(engine, bounds, layer, rounds, stop=never):
 
 
 def prepared(network, lower, upper):
-    engine, bounds = root_bounds(network, lower, upper, iterations=5)
+    engine, bounds = root_bounds(network, lower, upper)
     return engine, bounds
 
 
@@ -102,7 +102,7 @@ def test_leaves_prove_the_bounds_from_what_is_stored():
     engine, bounds = prepared(network_of(np.random.default_rng(2), (4, 10, 10, 6)), *cube(4))
     (low, high), proofs = with_leaves(engine, bounds, 2, 16)
     for leaves in proofs:
-        again = engine.run(leaves.queries()).value
+        again = engine.run(queries_of(leaves)).value
         np.testing.assert_allclose(again, leaves.value, rtol=1e-12, atol=1e-12)
     assert width((low, high)) < width(bounds[2])
 

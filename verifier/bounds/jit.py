@@ -46,7 +46,7 @@ _BARE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 #: What a kernel's code may ask of the process: the C library, and one function of Numba's that it
 #: would call for arrays that own their memory, of which it has none.
 _NEVER = "NRT_MemInfo_call_dtor"
-_ALLOWED = re.compile(rf"llvm\..*|mem(cpy|set|move)|sqrt|log|log10|exp|pow|ldexp|rint|{_NEVER}")
+_ALLOWED = re.compile(rf"llvm\..*|mem(cpy|set|move)|sqrtf?|log|log10|exp|pow|ldexp|rint|{_NEVER}")
 _lock = threading.RLock()
 
 

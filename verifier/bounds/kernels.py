@@ -6,8 +6,6 @@ query.
 
 from __future__ import annotations
 
-import numpy as np
-
 from verifier.bounds.float_error import TINY, UNIT
 from verifier.bounds.jit import jit
 
@@ -39,6 +37,13 @@ def chord_above(lo, hi):  # type: ignore[no-untyped-def]
     """
     s = hi / (hi - lo)
     return s, max(hi - s * hi, -s * lo) + CHORD * hi + TINY
+
+
+@jit
+def chords(low, high, slope, intercept):  # type: ignore[no-untyped-def]
+    """``chord_above`` for arrays (n,) of ends, into two more."""
+    for j in range(low.shape[0]):
+        slope[j], intercept[j] = chord_above(low[j], high[j])
 
 
 @jit
@@ -118,87 +123,3 @@ def concretise(lam, low, high, size, const, mag, value, point):  # type: ignore[
             sizes += abs(v) * size[j]
         value[i] = total + const[i]
         mag[i] += sizes
-
-
-@jit
-def relu_forward(z, lam, relu, low, high, alpha, out):  # type: ignore[no-untyped-def]
-    """Forward through the relaxation that the backward pass chose: a = alpha z, or s z + t.
-
-    Args:
-        z: (N, n) pre-activations at the minimiser.
-        lam: (N, n) coefficients at a in the backward pass (their sign says which line was used).
-        relu, low, high, alpha: as in ``relu_backward``.
-        out: (N, n) activations.
-    """
-    rows, n = z.shape
-    for i in range(rows):
-        k = i if low.shape[0] > 1 else 0
-        q = i if alpha.shape[0] > 1 else 0
-        for j in range(n):
-            v = z[i, j]
-            if relu[j]:
-                lo = low[k, j]
-                hi = high[k, j]
-                if lo < 0.0:
-                    if hi <= 0.0:
-                        v = 0.0
-                    elif lam[i, j] >= 0.0:
-                        v = v * alpha[q, j]
-                    else:
-                        v = (v - lo) * (hi / (hi - lo))
-            out[i, j] = v
-
-
-@jit
-def adam_slopes(z, lam, relu, low, high, alpha, first, second, rate, step):  # type: ignore[no-untyped-def]
-    """One Adam ascent step on the slopes: d bound / d alpha_j = max(lam_j, 0) z_j.
-
-    Slopes and multipliers stay float32 numbers: stored in half the space, exactly.
-
-    Args:
-        z: (N, n) pre-activations at the minimiser.
-        lam: (N, n) coefficients at a.
-        alpha: (N, n), updated and kept in [0, 1].
-        first, second: (N, n) moment estimates, updated.
-        rate: step size.
-        step: number of this step, from 1.
-    """
-    rows, n = z.shape
-    c1 = 1.0 / (1.0 - 0.9**step)
-    c2 = 1.0 / (1.0 - 0.999**step)
-    for i in range(rows):
-        k = i if low.shape[0] > 1 else 0
-        for j in range(n):
-            if relu[j] and low[k, j] < 0.0 and high[k, j] > 0.0:
-                g = max(lam[i, j], 0.0) * z[i, j]
-                m = first[i, j] * 0.9 + g * 0.1
-                s = second[i, j] * 0.999 + g * g * 0.001
-                first[i, j] = m
-                second[i, j] = s
-                v = alpha[i, j] + rate * (m * c1) / (np.sqrt(s * c2) + 1e-12)
-                alpha[i, j] = np.float32(min(max(v, 0.0), 1.0))
-
-
-@jit
-def adam_multipliers(z, sign, mult, first, second, rate, step):  # type: ignore[no-untyped-def]
-    """One Adam ascent step on the split multipliers: d bound / d mult_j = -z_j, sign kept.
-
-    Args:
-        z: (N, n) pre-activations at the minimiser.
-        sign: (N, n) int8: +1 where z >= 0 was assumed, -1 where z <= 0, 0 elsewhere.
-        mult: (N, n) signed multipliers, updated.
-        first, second, rate, step: as in ``adam_slopes``.
-    """
-    rows, n = z.shape
-    c1 = 1.0 / (1.0 - 0.9**step)
-    c2 = 1.0 / (1.0 - 0.999**step)
-    for i in range(rows):
-        for j in range(n):
-            if sign[i, j] != 0:
-                g = -z[i, j]
-                m = first[i, j] * 0.9 + g * 0.1
-                s = second[i, j] * 0.999 + g * g * 0.001
-                first[i, j] = m
-                second[i, j] = s
-                v = mult[i, j] + rate * (m * c1) / (np.sqrt(s * c2) + 1e-12)
-                mult[i, j] = np.float32(v if v * sign[i, j] > 0.0 else 0.0)

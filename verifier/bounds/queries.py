@@ -19,9 +19,7 @@ class Queries:
         low, high: for the same layers pre-activation bounds, (1 | N, n).
         box: input box, two arrays (1 | N, n_inputs).
         mult: for the same layers signed split multipliers (N, n), or None.
-        sign: for the same layers the assumed signs, int8 (N, n); needed with ``mult``.
-        free_weights: whether the rows are weights >= 0, on forms of which any combination will do,
-            so that they may be moved as well (where they are positive).
+        sign: for the same layers the assumed signs, int8 (N, n), that the multipliers have.
     """
 
     start: int
@@ -33,7 +31,6 @@ class Queries:
     box: tuple[np.ndarray, np.ndarray]
     mult: list[np.ndarray] | None = None
     sign: list[np.ndarray] | None = None
-    free_weights: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,17 +47,7 @@ class Queries:
             (some(self.box[0]), some(self.box[1])),
             None if self.mult is None else [m[index] for m in self.mult],
             None if self.sign is None else [s[index] for s in self.sign],
-            self.free_weights,
         )  # fmt: skip
-
-    def put(self, index: np.ndarray, other: Queries, rows: np.ndarray) -> None:
-        """Copy slopes, multipliers and weights of other queries' ``rows`` to ``index`` of these."""
-        if self.free_weights:
-            self.rows[index] = other.rows[rows]
-        for mine, theirs in zip(self.alpha, other.alpha, strict=True):
-            mine[index] = theirs[rows]
-        for mine, theirs in zip(self.mult or [], other.mult or [], strict=True):
-            mine[index] = theirs[rows]
 
 
 @dataclass(eq=False)

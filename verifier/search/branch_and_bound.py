@@ -131,7 +131,7 @@ class NeuronSplitSearch:
             if self.deadline.passed:
                 break
             self._start()
-            slot = math.inf if rounds == _ROUNDS[-1] else max(1.0, effort.elapsed)
+            slot = math.inf if rounds == _ROUNDS[-1] else max(0.25, 2 * effort.elapsed)
             verdict = self._search(Deadline(slot if rounds >= 0 else 0.0))
             if verdict is not None:
                 return verdict

@@ -11,37 +11,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from verifier.bounds.queries import Queries, Result
+from verifier.bounds.reduced import Asked
 from verifier.search.subproblems import Batch, Units
 
 
-def scores(units: Units, q: Queries, result: Result, free: np.ndarray) -> np.ndarray:
-    """For each query and unstable neuron the cost of its relaxation; -1 where it is already split.
+def scores(units: Units, asked: Asked, lam: np.ndarray) -> np.ndarray:
+    """For each subproblem and unstable neuron the cost of its relaxation; -1 where it is split.
 
     Args:
         units: the unstable neurons of the root.
-        q: the queries of a batch.
-        result: their backward pass with all coefficients kept.
-        free: (N, n_units) bool.
+        asked: the subproblems.
+        lam: (N, n_units) the coefficients of the units' activations.
 
     Returns:
         (N, n_units).
     """
-    out = np.full(free.shape, -1.0)
-    for k in range(q.start):
-        columns, index = units.columns[k], units.index[k]
-        if not len(index):
-            continue
-        lam = result.lam[k][:, index]
-        low, high, alpha = q.low[k][:, index], q.high[k][:, index], q.alpha[k][:, index]
-        with np.errstate(all="ignore"):
-            chord = high * (-low / (high - low))
-            below = np.minimum((1.0 - alpha) * high, -alpha * low)
-            cost = np.abs(lam) * np.where(lam < 0, chord, below)
-        # A coefficient that overflowed times no gap is no cost.
-        out[:, columns] = np.nan_to_num(cost, nan=0.0)
-    out[~free] = -1.0
-    return out
+    alpha, lam = asked.param.astype(np.float64), lam.astype(np.float64)
+    low, high = units.ends
+    with np.errstate(all="ignore"):
+        chord = high * (-low / (high - low))
+        below = np.minimum((1.0 - alpha) * high, -alpha * low)
+        cost = np.abs(lam) * np.where(lam < 0, chord, below)
+    # A coefficient that overflowed times no gap is no cost.
+    return np.where(asked.sign == 0, np.nan_to_num(cost, nan=0.0), -1.0)
 
 
 def choose(batch: Batch, candidates: int) -> np.ndarray:
@@ -54,17 +46,20 @@ def choose(batch: Batch, candidates: int) -> np.ndarray:
     Returns:
         (N,) numbers of units.
     """
-    q = batch.queries()
-    score = scores(batch.units, q, batch.engine.run(q, keep=True), batch.sign == 0)
+    passes, asked = batch.units.passes, batch.asked()
+    score = scores(batch.units, asked, passes.coefficients(asked))
     order = np.argsort(-score, axis=1)[:, :candidates]
     n, tries = order.shape
     if tries == 1:
         return order[:, 0]
-    repeated = np.repeat(np.arange(n), tries)
-    tried = order.ravel()
-    trial = batch.take(repeated).split(tried)
-    values = batch.engine.values(trial.queries()).reshape(2, n, tries)
+    trial = asked.take(np.tile(np.repeat(np.arange(n), tries), 2))
+    rows, tried = np.arange(2 * n * tries), np.tile(order.ravel(), 2)
+    trial.sign[rows, tried] = np.repeat([1, -1], n * tries)
+    trial.param[rows, tried] = 0.0
+    values = passes.estimates(trial).reshape(2, n, tries)
     # Both children must be closed in the end: the weaker one counts, the stronger one breaks ties.
     merit = values.min(axis=0) + 1e-3 * np.minimum(values.max(axis=0), 0.0)
+    # What float32 cannot hold is no worse than what is known to be bad.
+    merit = np.nan_to_num(merit, nan=-1e300)
     merit[np.take_along_axis(score, order, axis=1) < 0] = -np.inf
     return np.take_along_axis(order, merit.argmax(axis=1)[:, None], axis=1)[:, 0]

@@ -63,12 +63,11 @@ class RootBounds:
             if not network.layers[k].n_relu:
                 continue
             before = bounds[k]
-            if rounds < 0 or not self.proof:
-                iterations = 0 if rounds < 0 else 15
-                bounds[k] = layer_bounds(engine, k, bounds, box, iterations=iterations, stop=stop)
+            if rounds < 0:
+                bounds[k] = layer_bounds(engine, k, bounds, box, stop=stop)
                 if self.proof:
                     self._note_default(k, bounds, before)
-            if rounds > 0 or (rounds == 0 and self.proof):
+            else:
                 keep = self._keeper(k) if self.proof else None
                 bounds[k] = tighten_layer(engine, bounds, k, rounds, stop, keep)
             if progress is not None:

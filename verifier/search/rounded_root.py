@@ -45,7 +45,7 @@ def rounded_root(problem: Problem) -> list[Bounds]:
             bias, every = network.layers[k].bias, np.arange(len(rows))
             ends = []
             for sign in (1.0, -1.0):
-                q = queries(engine, k, sign * rows, sign * bias, bounds[:k], box, own_slopes=False)
+                q = queries(k, sign * rows, sign * bias, bounds[:k], box)
                 ends.append(engine.less_rounding(engine.values(q), k, every))
             bounds[k] = _both(bounds[k], (ends[0], -ends[1]))
             for j in range(k + 1, network.depth):

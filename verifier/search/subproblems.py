@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import Backward, default_slopes
-from verifier.bounds.queries import Queries
+from verifier.bounds.reduced import Asked, Reduced
 from verifier.search.problem import Problem
 
 #: Bits of a weight after its point, in a coarse and in a fine proof.
@@ -24,6 +25,7 @@ class Units:
         layer, neuron: (n_units,) where each one is.
         index: a layer's unstable neurons; columns: their numbers.
         low, high: a layer's pre-activation bounds, (1, n).
+        ends: their bounds, two arrays (n_units,).
     """
 
     def __init__(self, engine: Backward, bounds: list[Bounds]) -> None:
@@ -38,9 +40,18 @@ class Units:
         self.columns = [np.arange(a, b) for a, b in itertools.pairwise(sizes)]
         self.layer = np.repeat(np.arange(len(self.index)), [len(i) for i in self.index])
         self.neuron = np.concatenate(self.index)
+        ends = zip(self.index, bounds, strict=True)
+        both = [(low[index], high[index]) for index, (low, high) in ends]
+        self.ends = tuple(np.concatenate(part) for part in zip(*both, strict=True))
+        self._engine, self._bounds = engine, bounds
 
     def __len__(self) -> int:
         return len(self.neuron)
+
+    @cached_property
+    def passes(self) -> Reduced:
+        """Backward passes through the neurons that are not dead."""
+        return Reduced(self._engine, self._bounds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +62,7 @@ class Goals:
         start: the layer (0 is the input, k the k-th layer).
         rows: (G, n_start).
         const: (G,).
-        free_weights: whether the rows are weights that may be moved (see ``Queries``).
+        free_weights: whether the rows are weights that may be moved (see ``Asked``).
     """
 
     start: int
@@ -164,7 +175,7 @@ class Batch:
         out.mult = np.where(said, near, np.float32(0.0))
         unit = 2.0 ** WEIGHT_BITS[fine]
         out.weights = (np.rint(self.weights * unit) / unit).astype(np.float32)
-        out.value = out.engine.values(out.queries()) if len(out) else out.value
+        out.value = out.units.passes.values(out.asked()) if len(out) else out.value
         return out
 
     @staticmethod
@@ -184,36 +195,17 @@ class Batch:
         out.mult[np.arange(2 * n), np.tile(unit, 2)] = 0.0
         return out
 
-    def queries(self) -> Queries:
-        """The lower-bound queries, with the slopes and multipliers found so far."""
-        engine, n = self.engine, len(self)
-        low, high, alpha, mult, sign = [], [], [], [], []
-        for k in range(self.goals.start):
-            columns, index = self.units.columns[k], self.units.index[k]
-            base_low, base_high = self.units.low[k], self.units.high[k]
-            s = np.zeros((n, base_low.shape[1]), dtype=np.int8)
-            s[:, index] = self.sign[:, columns]
-            a = np.repeat(default_slopes(base_low, base_high), n, axis=0)
-            a[:, index] = self.alpha[:, columns]
-            m = np.zeros(s.shape)
-            m[:, index] = self.mult[:, columns]
-            low.append(np.where(s > 0, np.maximum(base_low, 0.0), base_low))
-            high.append(np.where(s < 0, np.minimum(base_high, 0.0), base_high))
-            alpha.append(a)
-            mult.append(m)
-            sign.append(s)
-        box = (engine.lower[None, :], engine.upper[None, :])
+    def asked(self) -> Asked:
+        """The lower bounds that are wanted, with the slopes and multipliers found so far."""
         free, const = self.goals.free_weights, self.goals.const[self.goal]
         rows = self.weights.astype(np.float64) if free else self.goals.rows[self.goal]
-        return Queries(self.goals.start, rows, const, alpha, low, high, box, mult, sign, free)
+        param = np.where(self.sign == 0, self.alpha, self.mult)
+        return Asked(rows, const, self.sign, param, free)
 
-    def keep(self, q: Queries, value: np.ndarray) -> None:
-        """Store the slopes and multipliers that the queries ended with, and the bounds."""
-        for k in range(q.start):
-            columns, index = self.units.columns[k], self.units.index[k]
-            self.alpha[:, columns] = q.alpha[k][:, index]
-            if q.mult is not None:
-                self.mult[:, columns] = q.mult[k][:, index]
-        if q.free_weights:
-            self.weights = q.rows.astype(np.float32)
+    def keep(self, asked: Asked, value: np.ndarray) -> None:
+        """Store the slopes and multipliers that the passes ended with, and the bounds."""
+        self.alpha = np.where(self.sign == 0, asked.param, self.alpha)
+        self.mult = np.where(self.sign == 0, np.float32(0.0), asked.param)
+        if asked.free:
+            self.weights = asked.rows.astype(np.float32)
         self.value = np.maximum(self.value, value)

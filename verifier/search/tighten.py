@@ -16,6 +16,7 @@ import numpy as np
 
 from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import Backward
+from verifier.bounds.reduced import Climb
 from verifier.core.sparse import is_sparse
 from verifier.search.branching import choose
 from verifier.search.subproblems import Batch, Goals, Units
@@ -98,7 +99,7 @@ def split_goals(batch: Batch, rounds: int, stop: Callable[[], bool]) -> Batch:
     A goal whose bound is positive is left alone: the neuron is known to be stable then. A split
     that gains nothing is taken back.
     """
-    improve(batch, 15, stop)
+    improve(batch, 30, stop, rate=0.25)
     whole = np.zeros(len(batch), dtype=bool)
     for _ in range(rounds):
         # The worst subproblem of each goal, if that still matters and can still be split.
@@ -123,9 +124,11 @@ def split_goals(batch: Batch, rounds: int, stop: Callable[[], bool]) -> Batch:
     return batch
 
 
-def improve(batch: Batch, iterations: int, stop: Callable[[], bool]) -> np.ndarray:
+def improve(
+    batch: Batch, iterations: int, stop: Callable[[], bool], rate: float = 0.1
+) -> np.ndarray:
     """Raise a batch's values by gradient steps; return the minimising corners (N, n_inputs)."""
-    q = batch.queries()
-    value, point = batch.engine.optimise(q, iterations, enough=0.0, rate=0.1, decay=0.95, stop=stop)
-    batch.keep(q, value)
+    passes, asked = batch.units.passes, batch.asked()
+    point = passes.climb(asked, Climb(iterations, rate), stop)
+    batch.keep(asked, passes.values(asked))
     return point
