@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from relucid import interrupt, plain_arguments
+from relucid import blas, interrupt, plain_arguments
 from verifier.core.errors import RelucidError
 
 
@@ -73,7 +73,6 @@ def _complain(message: str, status: int) -> int:
 
 def main() -> NoReturn:
     """Entry point of the installed command."""
-    # Read when NumPy is imported; asking its BLAS later on takes a library of its own.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    blas.tell()
     interrupt.watch()
     sys.exit(run(sys.argv[1:]))
