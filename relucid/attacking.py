@@ -143,7 +143,7 @@ def _results(
 
     run = Run(plan.seed, progress=progress, stop=lambda: deadline.passed)
     shape = planes(data.shape)
-    with threads_for(network, run.batch):
+    with threads_for(network, min(run.batch, len(indices))):
         for attacked in attack_points(target, attacks, regions, positions, run, shape=shape):
             i, region = indices[attacked.row], regions[attacked.row]
             question = Question(
