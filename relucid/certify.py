@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from relucid.device import DeviceName, lent, require_device
 from relucid.numbers import rational
 from relucid.options import (
     OUTPUT,
@@ -62,6 +63,7 @@ _PROPERTY = "One property"
 
 
 def certify(
+    context: typer.Context,
     model: ModelName,
     property_file: Annotated[
         Path | None,
@@ -103,6 +105,7 @@ def certify(
             rich_help_panel=SEARCH,
         ),
     ] = Semantics.real,
+    device: DeviceName = "cpu",
     seed: Seed = 0,
     json_output: Json = False,
     out: Out = None,
@@ -148,6 +151,7 @@ def certify(
         raise typer.BadParameter(
             f"--engine {engine} decides exact arithmetic; --semantics float32 takes auto or bab"
         )
+    require_device(device, engine)
     # Loading the engines takes time, which --help and a wrong option need not wait for.
     from relucid import certification
     from relucid.runs import Options
@@ -158,6 +162,7 @@ def certify(
     targets = certification.Targets(
         out, counterexample, picture, json_output, proof, not no_check_proof
     )
+    context.with_resource(lent(device))
     if property_file is not None:
         _require_alone(
             {

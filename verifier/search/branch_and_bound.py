@@ -15,6 +15,7 @@ from fractions import Fraction
 import numpy as np
 
 from verifier.bounds.interval import Bounds
+from verifier.bounds.passes import larger
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search.attack import exact_hit
 from verifier.search.branching import choose
@@ -155,7 +156,7 @@ class NeuronSplitSearch:
     def _search(self, slot: Deadline) -> Verdict | None:
         """Bound the roots, then split and bound until nothing waits; None when the slot is over."""
         numbers = sum(layer.n_out for layer in self.problem.slacks.layers)
-        size = int(max(2, min(256, _BATCH_NUMBERS / (8 * numbers))))
+        size = larger() * int(max(2, min(256, _BATCH_NUMBERS / (8 * numbers))))
         found = self._improve(self.pool.pop(), 15)
         while True:
             if isinstance(found, Witness):

@@ -11,6 +11,7 @@ import numpy as np
 
 from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import Backward, default_slopes
+from verifier.bounds.passes import passes
 from verifier.bounds.reduced import Asked, Reduced
 from verifier.search.problem import Problem
 
@@ -51,7 +52,7 @@ class Units:
     @cached_property
     def passes(self) -> Reduced:
         """Backward passes through the neurons that are not dead."""
-        return Reduced(self._engine, self._bounds)
+        return passes(self._engine, self._bounds)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ import numpy as np
 
 from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import Backward
+from verifier.bounds.passes import larger
 from verifier.bounds.reduced import Climb
 from verifier.core.sparse import is_sparse
 from verifier.search.branching import choose
@@ -53,7 +54,7 @@ def tighten_layer(
     if not len(units):
         return low, high
     touched = engine.network.n_inputs + sum(len(b[0]) for b in bounds[:layer])
-    chunk = max(4, int(_CHUNK_NUMBERS / touched))
+    chunk = max(4, int(larger() * _CHUNK_NUMBERS / touched))
     weight: Any = engine.weights[layer]
     for first in range(0, len(unstable), chunk):
         if stop():
