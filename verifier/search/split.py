@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import threading
 
 import numpy as np
 
-from verifier.bounds.threads import cores, workers
-from verifier.core.verdict import Refuted, Unknown, Verdict, Witness
+from verifier.core.verdict import Refuted, Unknown, Verdict
 from verifier.search import branch_and_bound, input_split
 from verifier.search.attack import Climb, attack
 from verifier.search.problem import Deadline, Problem, Progress
 from verifier.search.rounded_root import rounded_root
 
 #: Attacks between the turns of a search, in rotation: long steps with few counterexamples in
-#: between, short ones that settle in narrow regions, and signs, which follow edges of the box. Many
-#: small ones find as much as a large one, share the cores and end in time.
+#: between, short ones that settle in narrow regions, and signs, which follow edges of the box.
 CLIMBS = (
-    Climb(0.2, 60, 200, adam=True),
-    Climb(0.03, 200, 100, adam=True),
-    Climb(0.25, 60, 200),
+    Climb(0.2, 60, 2000, adam=True),
+    Climb(0.03, 200, 600, adam=True),
+    Climb(0.25, 60, 2000),
 )
-#: Seconds of the search's first turn; attacks have half of that less than the turn before them.
-_FIRST_TURN = 0.25
+#: Seconds of the search's first turn, and attacks after each turn at least.
+_FIRST_TURN, _LEAST = 0.25, 2
 
 
 def split_search(
@@ -70,39 +68,21 @@ def _split_and_attack(
     Small unsafe regions are met by chance or by exhaustion, and nobody knows beforehand which is
     nearer.
     """
-    slot = math.inf if rng is None else _FIRST_TURN
+    slot, climbs = math.inf if rng is None else _FIRST_TURN, itertools.cycle(CLIMBS)
     while True:
         part = Deadline(min(slot, deadline.left))
         verdict = search.run(_Either(deadline, part), progress)
         if rng is None or not isinstance(verdict, Unknown) or deadline.passed:
             return verdict
-        witness = _attacks(problem, deadline, slot - _FIRST_TURN / 2, rng)
-        if witness is not None:
-            return Refuted(witness, {**verdict.statistics, "attack": 1.0})
-        slot *= 2.0
-
-
-def _attacks(
-    problem: Problem, deadline: Deadline, seconds: float, rng: np.random.Generator
-) -> Witness | None:
-    """Attacks on all cores, for about so many seconds."""
-    part, found, n = Deadline(seconds), threading.Event(), cores()
-    least = -(-len(CLIMBS) // n)
-
-    def climbs(own: np.random.Generator, turn: int) -> Witness | None:
-        last, witness = turn + least, None
-        # Each kind gets its chance, also where the machine is so busy that time flies.
-        while not (found.is_set() or deadline.passed or (part.passed and turn >= last)):
-            climb = CLIMBS[turn % len(CLIMBS)]
+        again = Deadline(slot / 2)
+        for turn, climb in enumerate(climbs):
+            if deadline.passed or (again.passed and turn >= _LEAST):
+                break
             samples = -(-climb.restarts // len(problem.clauses))
-            witness = attack(problem, deadline, rng=own, samples=samples, climb=climb)
+            witness = attack(problem, deadline, rng=rng, samples=samples, climb=climb)
             if witness is not None:
-                found.set()
-            turn += 1
-        return witness
-
-    results = list(workers().map(climbs, rng.spawn(n), range(0, n * least, least)))
-    return next((witness for witness in results if witness is not None), None)
+                return Refuted(witness, {**verdict.statistics, "attack": 1.0})
+        slot *= 2.0
 
 
 class _Either(Deadline):
