@@ -121,7 +121,7 @@ class NeuronSplitSearch:
     def run(self) -> Verdict:
         """Alternate ever better root bounds with ever longer searches until one decides.
 
-        Each search may take as long as the bounds before it took, the last one all that is left.
+        Each search may take twice as long as the bounds before it, the last one all that is left.
         """
         for rounds in _ROUNDS:
             effort = Deadline(math.inf)
