@@ -18,6 +18,7 @@ SOURCES = (
     "bounds/box_kernels.py",
     "bounds/kernels.py",
     "bounds/linear.py",
+    "bounds/reduced_kernels.py",
     "search/cut_kernel.py",
     "search/input_split_kernel.py",
 )
@@ -39,8 +40,9 @@ class Without(ast.NodeTransformer):
         self.inside = False
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.stmt:
-        """Compiled functions, and the pass that calls them."""
-        if node.name == "run" or any(ast.unparse(d) == "jit" for d in node.decorator_list):
+        """Compiled functions, and what ends a pass; not proposals, which have no error terms."""
+        compiled = any(ast.unparse(d) == "jit" for d in node.decorator_list)
+        if node.name == "conclude" or (compiled and not node.name.startswith("proposed_")):
             self.inside = True
             self.generic_visit(node)
             self.inside = False

@@ -19,6 +19,7 @@ from verifier.bounds.passes import larger
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search.attack import exact_hit
 from verifier.search.branching import choose
+from verifier.search.pool import Pool
 from verifier.search.problem import Clause, Deadline, Problem, Progress
 from verifier.search.region import RegionCertificate, Regions
 from verifier.search.root import RootBounds
@@ -35,7 +36,7 @@ _ROUNDS = (-1, 0, 4, 16, 48, 144)
 #: between batches.
 _STEP_SECONDS = 0.7
 #: Bytes that the waiting subproblems may take before the search turns depth-first.
-_POOL_BYTES = 300e6
+_POOL_BYTES = 150e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ class NeuronSplitSearch:
         self.leaves: list[LeafRecord] = []
         self.certificates: dict[int, RegionCertificate] = {}
         self.late: list[tuple[int, Clause, tuple[bool, ...]]] = []
-        self.pool: list[Batch] = []
+        self.pool = Pool()
         self.count = self.visited = 0
 
     def run(self) -> Verdict:
@@ -151,19 +152,19 @@ class NeuronSplitSearch:
         roots = [np.arange(len(clauses)), none, none, none, none + 1]
         self.nodes, self.count = [np.array(roots, dtype=np.int32)], len(clauses)
         self.leaves, self.certificates, self.late = [], {}, []
-        self.pool = [Batch.root(self.roots.engine, self.units, goals)]
+        self.pool = Pool()
+        self.pool.put(Batch.root(self.roots.engine, self.units, goals))
 
     def _search(self, slot: Deadline) -> Verdict | None:
         """Bound the roots, then split and bound until nothing waits; None when the slot is over."""
         numbers = sum(layer.n_out for layer in self.problem.slacks.layers)
         size = larger() * int(max(2, min(256, _BATCH_NUMBERS / (8 * numbers))))
-        found = self._improve(self.pool.pop(), 15)
+        found = self._improve(self.pool.pick(len(self.pool)), 15)
         while True:
             if isinstance(found, Witness):
                 return Refuted(found, self._statistics())
-            if len(found):
-                self.pool.append(found)
-            if not self.pool:
+            self.pool.put(found)
+            if not len(self.pool):
                 return self._finish()
             if self.deadline.passed or slot.passed:
                 return None
@@ -175,17 +176,11 @@ class NeuronSplitSearch:
             if step.elapsed > _STEP_SECONDS:
                 size = max(2, size // 2)
             if self.progress is not None:
-                waiting = sum(len(b) for b in self.pool)
-                self.progress(f"{self.visited} subproblems, {waiting} open", -1.0)
+                self.progress(f"{self.visited} subproblems, {len(self.pool)} open", -1.0)
 
     def _pick(self, size: int) -> Batch:
         """The subproblems to split next: the worst, or the best when memory runs short."""
-        batch = Batch.join(self.pool)
-        used = len(batch) * len(self.units) * 9
-        order = np.argsort(batch.value if used < _POOL_BYTES else -batch.value)
-        picked, rest = order[:size], order[size:]
-        self.pool = [batch.take(rest)] if len(rest) else []
-        return batch.take(picked)
+        return self.pool.pick(size, least=self.pool.used_bytes < _POOL_BYTES)
 
     def _whole(self, batch: Batch) -> Batch | Verdict:
         """Decide the subproblems that are one linear region, or put them off; the others."""
@@ -261,7 +256,7 @@ class NeuronSplitSearch:
         return closed
 
     def _statistics(self) -> dict[str, float]:
-        waiting = sum(len(b) for b in self.pool) + len(self.late)
+        waiting = len(self.pool) + len(self.late)
         return {"subproblems": float(self.visited), "open": float(waiting)}
 
     def _tree(self) -> NeuronSplitTree:

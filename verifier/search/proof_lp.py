@@ -26,6 +26,7 @@ from verifier.bounds.lp import Relaxation, relax, triangle
 from verifier.core.verdict import Proved, Refuted, Verdict, Witness
 from verifier.search.branch_and_bound import NeuronSplitSearch
 from verifier.search.lp_tree import DualLeaf, LpEvidence, Node, Split, slack_scale
+from verifier.search.pool import Pool
 from verifier.search.problem import Clause, Deadline, Problem
 from verifier.search.subproblems import Batch, clause_goals
 
@@ -74,7 +75,7 @@ class _Conversion(NeuronSplitSearch):
     def convert(self, evidence: LpEvidence) -> Proved | None:
         """The tree with every leaf closed in numbers of few bits; None when time runs out."""
         self._start()
-        self.pool = []
+        self.pool = Pool()
         relaxation = relax(self.problem.network, self.problem.box, list(evidence.bounds))
         size = max(1, _NUMBERS // max(layer.n_out for layer in self.problem.slacks.layers))
         roots = enumerate(tree.root for tree in evidence.trees)
@@ -83,9 +84,8 @@ class _Conversion(NeuronSplitSearch):
             found = self._closed(self._batch(relaxation, leaves[first : first + size]))
             if self.deadline.passed:
                 return None
-            if len(found):
-                self.pool.append(found)
-        verdict = self._search(Deadline(math.inf)) if self.pool else Proved(self._tree())
+            self.pool.put(found)
+        verdict = self._search(Deadline(math.inf)) if len(self.pool) else Proved(self._tree())
         if isinstance(verdict, Refuted):
             raise _contradiction()
         return verdict if isinstance(verdict, Proved) else None
