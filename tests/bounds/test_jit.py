@@ -81,6 +81,37 @@ def test_nothing_and_a_single_number_come_back(folder):
     assert Kernel(clear)(np.zeros(0)) is None
 
 
+def accumulate(into, table, scale, times, negative):
+    for i in range(table.shape[0]):
+        into[i] += (-scale if negative else scale) * table[i] * times
+
+
+def test_a_bound_call_reads_and_writes_its_arrays_each_time(folder):
+    kernel, rng = Kernel(accumulate), np.random.default_rng(3)
+    found, expected, table = np.zeros(5), np.zeros(5), np.zeros(5)
+    call = kernel.bind(found, table, scalars=(0.0, 0, False))
+    for scalars in ((0.5, 2, False), (1.25, 3, True), (0.25, -1, False)):
+        table[:] = rng.integers(-9, 9, 5)
+        call(*scalars)
+        accumulate(expected, table, *scalars)
+        np.testing.assert_array_equal(found, expected)
+    # Arrays that nobody else holds live as long as the call.
+    lonely = kernel.bind(found, np.ones(5), scalars=(0.0, 0, False))
+    np.empty((100, 5)).fill(7.0)
+    found[:] = 0.0
+    lonely(1.0, 1, False)
+    assert found.tolist() == [1.0] * 5
+    with pytest.raises(ValueError, match="zip"):
+        call(1.0)
+
+
+def test_what_cannot_be_bound_is_refused(folder):
+    with pytest.raises(TypeError, match="returns something"):
+        Kernel(half).bind(2.0)
+    with pytest.raises(TypeError, match="C-contiguous"):
+        Kernel(accumulate).bind(np.zeros(10)[::2], np.zeros(5), scalars=(0.0, 0, False))
+
+
 def test_code_is_kept_and_a_damaged_file_is_not_run(folder):
     assert Kernel(half)(3.0) == 1.5
     (path,) = folder.iterdir()

@@ -171,6 +171,29 @@ class Kernel:
         )
         return found[0] if code.single else found
 
+    def bind(self, *args: Any, scalars: tuple[int | float, ...] = ()) -> Bound:
+        """The call with these arguments, prepared once to be made many times.
+
+        Args:
+            args: the first arguments; arrays are those that every call reads and writes.
+            scalars: numbers for the last arguments, in the types that every call gives.
+
+        Raises:
+            TypeError: an argument that a kernel cannot take, or a kernel that returns something.
+        """
+        leaves = _Leaves()
+        for value in args:
+            leaves.add(value)
+        places = []
+        for value in scalars:
+            places.append((isinstance(value, float), len(leaves.reals), len(leaves.sizes)))
+            leaves.add(value)
+        key = tuple(leaves.key)
+        code = self._codes.get(key) or self._code(key, (*args, *scalars))
+        if code.returns:
+            raise TypeError(f"{self.py_func.__qualname__} returns something: it cannot be bound")
+        return Bound(self, code, leaves, places, args)
+
     @functools.cached_property
     def dispatcher(self) -> Any:
         """What Numba makes of it, for kernels that call it."""
@@ -226,6 +249,49 @@ class Kernel:
         about = {"name": made.fndesc.llvm_func_name, "returns": returns, "single": single}
         code: bytes = made.library._get_compiled_object()
         return json.dumps(about).encode() + b"\n" + code
+
+
+class Bound:
+    """A prepared call of a kernel; one thread at a time may make it.
+
+    Args:
+        kernel: for messages.
+        code: its machine code.
+        leaves: all arguments, taken apart.
+        places: of the last arguments: whether a float, and where among floats and integers.
+        keep: the arrays, which must live as long.
+    """
+
+    def __init__(
+        self, kernel: Kernel, code: _Code, leaves: _Leaves,
+        places: list[tuple[bool, int, int]], keep: object,
+    ) -> None:  # fmt: skip
+        self._pointers = (ctypes.c_void_p * (len(leaves.pointers) + 1))(*leaves.pointers)
+        self._sizes = (ctypes.c_int64 * (len(leaves.sizes) + 1))(*leaves.sizes)
+        self._reals = (ctypes.c_double * (len(leaves.reals) + 1))(*leaves.reals)
+        self._unused = (ctypes.c_void_p * 2)()
+        self._second = ctypes.byref(self._unused, 8)
+        self._name, self._entry = kernel.py_func.__qualname__, code.entry
+        self._places: list[tuple[Any, int]] = [
+            (self._reals, real) if is_float else (self._sizes, size)
+            for is_float, real, size in places
+        ]
+        self._keep = (keep, code)
+
+    def __call__(self, *scalars: float) -> None:
+        """Make the call with the interpreter lock released.
+
+        Args:
+            scalars: as many as were bound.
+
+        Raises:
+            RuntimeError: the kernel raised an exception, which it should not.
+        """
+        for (array, place), value in zip(self._places, scalars, strict=True):
+            array[place] = value
+        status = self._entry(self._unused, self._second, self._pointers, self._sizes, self._reals)
+        if status:
+            raise RuntimeError(f"the kernel {self._name} failed ({status})")
 
 
 jit = Kernel

@@ -10,7 +10,6 @@ numbers that they end with are worth.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -21,6 +20,7 @@ import numpy as np
 from verifier.bounds import kernels, reduced_kernels
 from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import Backward, times
+from verifier.bounds.proposals import Pass
 from verifier.bounds.threads import cores, workers
 from verifier.core.sparse import is_sparse
 
@@ -133,6 +133,11 @@ class _Part:
 class Reduced:
     """Passes from one layer's activations back to the input.
 
+    Attributes:
+        parts: layer by layer, what takes part.
+        first: the column of each layer's first unstable neuron.
+        corners: the box in float32.
+
     Args:
         engine: backward engine of the box.
         bounds: rigorous pre-activation bounds of the layers up to there.
@@ -147,7 +152,7 @@ class Reduced:
         counts = [part.unstable for part in self.parts]
         self.first = [sum(counts[:k]) for k in range(len(counts))]
         self._box = (engine.lower[None, :], engine.upper[None, :])
-        self._corners = (engine.lower.astype(np.float32), engine.upper.astype(np.float32))
+        self.corners = (engine.lower.astype(np.float32), engine.upper.astype(np.float32))
         self._chunk = max(
             16, _CHUNK_NUMBERS // max(len(engine.lower), *(len(b[0]) for b in bounds))
         )
@@ -167,7 +172,7 @@ class Reduced:
         out = np.empty(len(q))
 
         def one(part: slice) -> None:
-            out[part] = _Pass(self, q.take(part)).backward().value
+            out[part] = Pass(self, q.take(part)).backward().value
 
         self._share(len(q), one)
         return out
@@ -177,7 +182,7 @@ class Reduced:
         out = np.empty(q.param.shape, dtype=np.float32)
 
         def one(piece: slice) -> None:
-            run = _Pass(self, q.take(piece)).backward()
+            run = Pass(self, q.take(piece)).backward()
             for lam, part, first in zip(run.lam, self.parts, self.first, strict=True):
                 out[piece, first : first + part.unstable] = lam[:, : part.unstable]
 
@@ -195,13 +200,13 @@ class Reduced:
         Returns:
             the minimising corner of each subproblem's last pass, (N, n_inputs).
         """
-        point = np.empty((len(q), len(self._corners[0])), dtype=np.float32)
+        point = np.empty((len(q), len(self.corners[0])), dtype=np.float32)
 
         def one(part: slice) -> None:
             self._climb(q.take(part), how, point[part], stop)
 
         self._share(len(q), one)
-        return np.where(point == self._corners[0], self.engine.lower, self.engine.upper)
+        return np.where(point == self.corners[0], self.engine.lower, self.engine.upper)
 
     def _share(self, count: int, work: Callable[[slice], None]) -> None:
         """Do the work for pieces of all subproblems, on all cores."""
@@ -234,130 +239,24 @@ class Reduced:
         """``climb`` of a piece, in the calling thread."""
         best = np.full(len(q), -np.inf, dtype=np.float32)
         alive = np.arange(len(q))
-        run, rate = _Pass(self, q.take(alive)), how.rate
+        run, rate = Pass(self, q.take(alive)), how.rate
         for step in range(1, how.steps + 2):
             run.backward()
-            point[alive] = run.point
             better = np.flatnonzero(run.value > best[alive])
             best[alive[better]] = run.value[better]
             q.param[alive[better]] = run.q.param[better]
             if q.free:
                 q.rows[alive[better]] = run.q.rows[better]
             if step > how.steps or stop():
+                point[alive] = run.point
                 break
             # The margin is for what float32 does not see.
             keep = np.flatnonzero(~(best[alive] > how.enough + 1e-5 * run.scale))
-            if not len(keep):
-                break
             if len(keep) < 0.75 * len(alive):
+                point[alive] = run.point
+                if not len(keep):
+                    break
                 alive = alive[keep]
                 run = run.take(keep)
             run.ascend(rate, step)
             rate *= 0.6 ** (1.0 / how.steps)
-
-
-class _Pass:
-    """Passes of some subproblems in float32, with the buffers that they need.
-
-    Attributes:
-        q: the subproblems; their numbers are what moves.
-        lam: coefficients at each layer's activations, as the last pass left them.
-        value, point: its bounds and minimising corners.
-        scale: (N,) sizes of the bounds, about.
-    """
-
-    def __init__(self, net: Reduced, q: Asked) -> None:
-        self.net, self.q = net, q
-        n, parts = len(q), net.parts
-        self.lam = [np.empty((n, len(part.live)), np.float32) for part in parts]
-        self._at = [np.empty((n, len(part.live)), np.float32) for part in parts]
-        self._input = np.empty((n, len(net._corners[0])), np.float32)
-        self.point = np.empty_like(self._input)
-        self.value = np.empty(n, np.float32)
-        self._const = q.const.astype(np.float32)
-        self.scale = np.zeros(n, np.float32)
-        self._moments: tuple[np.ndarray, np.ndarray] | None = None
-
-    def take(self, index: np.ndarray) -> _Pass:
-        """Some of them, between a backward pass and a step."""
-        out = copy.copy(self)
-        out.q = self.q.take(index)
-        out.lam = [lam[index] for lam in self.lam]
-        out._at = [at[: len(index)] for at in self._at]
-        out._input, out.point = self._input[: len(index)], self.point[index]
-        out.value, out._const = self.value[index], self._const[index]
-        out.scale = self.scale[index]
-        if self._moments is not None:
-            out._moments = (self._moments[0][index], self._moments[1][index])
-        return out
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def backward(self) -> _Pass:
-        """Coefficients, bounds and corners for the present numbers."""
-        q, net, const = self.q, self.net, self._const.copy()
-        top = net.parts[-1].live
-        self.lam[-1][...] = q.rows[:, top]
-        for k in range(len(net.parts) - 1, -1, -1):
-            lines = net.parts[k].single
-            reduced_kernels.proposed_backward(
-                self.lam[k], net.first[k], q.param, q.sign, lines.slope, lines.chord, lines.bias,
-                self._at[k], const,
-            )  # fmt: skip
-            _product(self._at[k], lines.weight, self.lam[k - 1] if k else self._input)
-        reduced_kernels.proposed_corner(self._input, *net._corners, const, self.value, self.point)
-        self.scale = np.abs(const) + np.abs(self.value)
-        return self
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def ascend(self, rate: float, step: int) -> None:
-        """One gradient step: forward through the chosen lines from the minimiser."""
-        q, before = self.q, self.point
-        if self._moments is None:
-            self._moments = (np.zeros_like(q.param), np.zeros_like(q.param))
-        for k, part in enumerate(self.net.parts):
-            lines = part.single
-            _transposed_product(before, lines.weight, self._at[k])
-            ahead = k + 1 < len(self.net.parts) or q.free
-            reduced_kernels.proposed_step(
-                self._at[k], self.lam[k], self.net.first[k], q.param, q.sign, lines.slope,
-                lines.low, lines.bias, *self._moments, rate, step, ahead,
-            )  # fmt: skip
-            before = self._at[k]
-        if q.free:
-            a = np.zeros(q.rows.shape)
-            a[:, self.net.parts[-1].live] = before
-            _shift_weights(q.rows, a, rate)
-
-
-def _product(lam: np.ndarray, weight: Any, out: np.ndarray) -> None:
-    """out = lam W."""
-    if is_sparse(weight):
-        out[...] = (weight.T @ lam.T).T
-    else:
-        np.matmul(lam, weight, out=out)
-
-
-def _transposed_product(a: np.ndarray, weight: Any, out: np.ndarray) -> None:
-    """out = a Wᵀ."""
-    if is_sparse(weight):
-        out[...] = (weight @ a.T).T
-    else:
-        np.matmul(a, weight.T, out=out)
-
-
-def _shift_weights(weights: np.ndarray, a: np.ndarray, rate: float) -> None:
-    """Multiply each positive weight by exp(step), the more the larger its form is at the minimiser.
-
-    The bound is sum of weight_i a_i there, so a_i is its gradient. The weights of a row add up to
-    about 1, and stay float32 numbers above a small floor.
-
-    Args:
-        weights: (N, n), updated.
-        a: (N, n) activations at the minimiser.
-        rate: step size.
-    """
-    used = weights > 0
-    size = np.max(np.abs(a), axis=1, keepdims=True, where=used, initial=1e-300)
-    moved = np.where(used, weights * np.exp(8.0 * rate * np.clip(a / size, -1.0, 1.0)), 0.0)
-    moved /= moved.sum(axis=1, keepdims=True)
-    weights[...] = np.where(used, np.maximum(moved, 1e-4), 0.0).astype(np.float32)

@@ -23,7 +23,7 @@ from verifier.search.branching import choose
 from verifier.search.subproblems import Batch, Goals, Units
 
 #: Numbers in one array of coefficients of a batch (some tenfold while candidates are tried).
-_CHUNK_NUMBERS = 400_000
+_CHUNK_NUMBERS = 800_000
 
 
 def tighten_layer(
