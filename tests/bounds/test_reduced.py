@@ -218,3 +218,21 @@ def test_no_unstable_neuron_at_all():
     np.testing.assert_allclose(
         passes.values(asked), batch.goals.rows @ y + batch.goals.const, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_that_no_proposer_should_give_still_bound(kind):
+    """Slopes outside [0, 1] and multipliers of the wrong sign count as the nearest sound ones."""
+    network, _, points, batch = ordinary(2, kind)
+    passes, wild = batch.units.passes, batch.asked()
+    assert (wild.sign != 0).any()
+    assert (wild.sign == 0).any()
+    rng = np.random.default_rng(3)
+    wild.param[...] = 4.0 * rng.normal(size=wild.param.shape).astype(np.float32)
+    sound = wild.take(np.arange(len(wild)))
+    multipliers = np.where(sound.param * sound.sign >= 0, sound.param, 0)
+    sound.param[...] = np.where(sound.sign == 0, sound.param.clip(0, 1), multipliers)
+    assert (sound.param != wild.param).any()
+    values = passes.values(wild)
+    np.testing.assert_array_equal(values, passes.values(sound))
+    check(network, queries_of(batch), values, points)

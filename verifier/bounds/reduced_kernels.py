@@ -43,6 +43,9 @@ def checked_backward(lam, first, param, sign, slope, chord, bias, size, const, m
             v = row[j]
             p = numbers[j]
             s = signs[j]
+            # Whoever proposed them: a slope outside [0, 1] or a multiplier against its sign would
+            # bound nothing.
+            p = min(max(p, 0.0), 1.0) if s == 0 else (p if p * s >= 0.0 else 0.0)
             fixed = 1.0 if s > 0 else 0.0
             above = s == 0 and v < 0.0
             k = slope[j] if v < 0.0 else p
