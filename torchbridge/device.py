@@ -368,5 +368,5 @@ def _climbed(
             alive = alive[keep]
             run.take(keep)
         run.ascend(rate, step)
-        rate *= 0.6 ** (1.0 / how.steps)
+        rate *= how.shrink
     return param, rows, upper

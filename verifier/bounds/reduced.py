@@ -74,6 +74,11 @@ class Climb:
     rate: float = 0.1
     enough: float = 0.0
 
+    @property
+    def shrink(self) -> float:
+        """A step's size over that of the one before."""
+        return 0.6 ** (1.0 / self.steps)
+
 
 @dataclass(frozen=True, eq=False)
 class _Lines:
@@ -259,4 +264,4 @@ class Reduced:
                 alive = alive[keep]
                 run = run.take(keep)
             run.ascend(rate, step)
-            rate *= 0.6 ** (1.0 / how.steps)
+            rate *= how.shrink
