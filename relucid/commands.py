@@ -14,6 +14,7 @@ from relucid.build import build
 from relucid.certify import certify
 from relucid.check import check
 from relucid.demo import demo
+from relucid.experiment import experiment
 from relucid.hardness import hardness
 from relucid.lipschitz import lipschitz
 from relucid.radius import radius
@@ -58,6 +59,7 @@ app.command(rich_help_panel="Build")(build)
 app.command(rich_help_panel="Build")(hardness)
 app.command(rich_help_panel="Build")(train)
 app.command(rich_help_panel="Measure")(attack)
+app.command(rich_help_panel="Measure")(experiment)
 app.command(rich_help_panel="Measure")(lipschitz)
 app.command(rich_help_panel="Measure")(radius)
 app.command(rich_help_panel="Measure")(separation)

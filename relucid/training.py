@@ -84,7 +84,7 @@ def train_model(
         reporter.begin(f"{made.name} {made.architecture} on {learnt.name}")
 
         def listen(report: Report) -> None:
-            reporter.update(_state(report, made), report.share)
+            reporter.update(state_text(report, made), report.share)
 
         model = run.run(listen)
     to_onnx(model.to("cpu"), place.out, run.points.shape, name=place.out.stem)
@@ -128,7 +128,7 @@ def points_of(data: DataSet) -> Points:
     return Points(codes, values, labels, shape, data.n_classes, span, data.name)
 
 
-def _state(report: Report, made: Recipe) -> str:
+def state_text(report: Report, made: Recipe) -> str:
     """One line on where the run stands."""
     text = f"epoch {report.epoch} of {made.epochs}, loss {report.loss:.3g}"
     if report.history:

@@ -13,6 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from torchbridge.training.points import Points
+
+#: Points evaluated at a time.
+_BATCH = 500
+
 
 class Parts(NamedTuple):
     """C(x) = W_C(x) + B_C(x).
@@ -46,3 +51,20 @@ def parts(model: Callable[[Tensor], Tensor], x: Tensor) -> Parts:
 def bias_part(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """x ↦ B_C(x), as a classifier."""
     return lambda x: parts(model, x).bias
+
+
+@torch.no_grad()
+def correct(model: Callable[[Tensor], Tensor], points: Points) -> tuple[int, int, int]:
+    """How many points argmax C, argmax W_C and argmax B_C classify as labelled, as Torch computes.
+
+    Args:
+        model: as for ``parts``, on the processor.
+        points: to classify.
+    """
+    counts = torch.zeros(3, dtype=torch.int64)
+    for rows in torch.split(torch.arange(len(points)), _BATCH):
+        labels = points.classes(rows, torch.device("cpu"))
+        found = parts(model, points.inputs(rows, torch.device("cpu")))
+        counts += torch.stack([(part.argmax(1) == labels).sum() for part in found])
+    whole, first_degree, bias = counts.tolist()
+    return whole, first_degree, bias

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from verifier.core.errors import DataError
 
 Shape = tuple[int, ...]
+Module = nn.Sequential
+"""What an architecture is, for those who may not import Torch."""
 
 
 class Residual(nn.Module):

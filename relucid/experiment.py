@@ -1,0 +1,94 @@
+"""``relucid experiment``: one of the tables that set training and attacks beside what is proved."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relucid.options import OUTPUT, POINTS, SEARCH, Json, Seed, require_seconds
+from relucid.train import ArchitectureName
+
+RUN = "Run"
+
+
+class ExperimentName(StrEnum):
+    """The experiments; ``relucid.experiments.catalogue`` has their modules."""
+
+    bias_parts = "bias-parts"
+
+
+def experiment(
+    name: Annotated[ExperimentName, typer.Argument(help="Which table.", metavar="NAME")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="SET",
+            help="What to learn: digits, a folder of IDX or CIFAR files, an NPZ or CSV.",
+            rich_help_panel=POINTS,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The folder for NAME.md, NAME.csv and NAME.png, and for steps that are finished.",
+            rich_help_panel=OUTPUT,
+        ),
+    ],
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SET",
+            help="What to measure on; by default the test part of --data.",
+            rich_help_panel=POINTS,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="At most so many points are attacked or decided.", rich_help_panel=POINTS
+        ),
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="The folder of trained models; OUT/models.", rich_help_panel=RUN),
+    ] = None,
+    architecture: Annotated[
+        ArchitectureName | None,
+        typer.Option(help="The network, instead of the experiment's.", rich_help_panel=RUN),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of training, instead of each recipe's.", rich_help_panel=RUN),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for each exact decision.", rich_help_panel=SEARCH)
+    ] = 20.0,
+    seed: Seed = 0,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, or a device of Torch such as cuda.", rich_help_panel=RUN)
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads on the processor.", rich_help_panel=RUN)
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Train, attack and prove for one table; writes CSV, PNG and Markdown, and goes on if stopped.
+
+    bias-parts: accuracy of a network's first-degree part, of its bias part and of itself, after
+    normal, adversarial and bias-adversarial training.
+    """
+    require_seconds(timeout)
+    from torchbridge.installed import require_torch
+
+    require_torch("relucid experiment")
+    from relucid.experiments.running import Order, run
+
+    order = Order(
+        str(name), data, held_out, out, models or out / "models", limit,
+        None if architecture is None else str(architecture), epochs, timeout, seed, device,
+        threads, json_output,
+    )  # fmt: skip
+    run(order)

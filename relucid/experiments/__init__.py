@@ -1,0 +1,1 @@
+"""The tables of ``relucid experiment``: what training and attacks reach, beside what is proved."""

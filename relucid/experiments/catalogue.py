@@ -1,0 +1,24 @@
+"""The experiments by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relucid.experiments.findings import Findings
+    from relucid.experiments.workshop import Workshop
+
+EXPERIMENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "bias-parts": "relucid.experiments.bias_parts",
+    }
+)
+"""Name to module; the module's function ``run`` takes a workshop and gives findings."""
+
+
+def experiment(name: str) -> Callable[[Workshop], Findings]:
+    """The function of an experiment; nothing else is loaded."""
+    return import_module(EXPERIMENTS[name]).run
