@@ -18,6 +18,9 @@ class ExperimentName(StrEnum):
     """The experiments; ``relucid.experiments.catalogue`` has their modules."""
 
     bias_parts = "bias-parts"
+    game = "game"
+    trade_off = "trade-off"
+    gap = "gap"
 
 
 def experiment(
@@ -79,6 +82,13 @@ def experiment(
 
     bias-parts: accuracy of a network's first-degree part, of its bias part and of itself, after
     normal, adversarial and bias-adversarial training.
+
+    game: accuracy and adversarial accuracy, with and without adversarial training, at two radii,
+    under attack and with exact bounds; values of the Stackelberg game.
+
+    trade-off: accuracy against adversarial accuracy over the radius of training.
+
+    gap: accuracy under attack ≥ exact adversarial accuracy ≥ certified accuracy.
     """
     require_seconds(timeout)
     from torchbridge.installed import require_torch

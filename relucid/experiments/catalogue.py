@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 EXPERIMENTS: Mapping[str, str] = MappingProxyType(
     {
         "bias-parts": "relucid.experiments.bias_parts",
+        "game": "relucid.experiments.game",
+        "trade-off": "relucid.experiments.trade_off",
+        "gap": "relucid.experiments.gap",
     }
 )
 """Name to module; the module's function ``run`` takes a workshop and gives findings."""

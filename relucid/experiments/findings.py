@@ -138,3 +138,33 @@ def bars(
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
     return stream.getvalue()
+
+
+def lines(
+    places: Sequence[float],
+    series: Mapping[str, Sequence[Fraction | float]],
+    title: str,
+    x_title: str,
+    y_title: str,
+) -> bytes:
+    """Shares over a number as lines, as a PNG file.
+
+    Args:
+        places: along the axis.
+        series: a share for each place, by the name in the legend.
+        title: of the picture.
+        x_title: what the places are.
+        y_title: what the shares are of.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, values in series.items():
+        axes.plot(places, [100 * float(v) for v in values], marker="o", label=name)
+    axes.set(title=title, xlabel=x_title, ylabel=f"{y_title}, %", ylim=(-2, 102))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120)
+    return stream.getvalue()
