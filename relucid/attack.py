@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from relucid.device import device_option
 from relucid.numbers import rational
 from relucid.options import (
     OUTPUT,
@@ -100,10 +101,7 @@ def attack(
         float,
         typer.Option(help="Seconds for all points; inf for no limit.", rich_help_panel=SEARCH),
     ] = math.inf,
-    device: Annotated[
-        str,
-        typer.Option(help="auto, cpu, or a device of Torch such as cuda.", rich_help_panel=SEARCH),
-    ] = "auto",
+    device: Annotated[str, device_option(SEARCH)] = "auto",
     seed: Seed = 0,
     json_output: Json = False,
     out: Out = None,

@@ -33,7 +33,7 @@ from torchbridge.attacks.interface import Norm
 from torchbridge.attacks.methods import Effort, chosen, norm_of
 from torchbridge.attacks.regions import L2Ball, LinfBall, PixelBall, Region
 from torchbridge.attacks.target import Target, threads_for
-from torchbridge.training.hardware import device_of
+from torchbridge.hardware import device_of
 from verifier.core.errors import DataError
 from verifier.core.files import write_atomic
 from verifier.core.verdict import Refuted, Unknown, Verdict
@@ -58,7 +58,7 @@ class Plan:
         seed: of everything random.
         timeout: seconds for all points.
         surrogate: for ``transfer``, a model's name, or None to train one.
-        device: auto, or what ``torch.device`` takes.
+        device: as ``torchbridge.hardware.device_of`` takes it.
     """
 
     method: str

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from relucid.device import DeviceName, lent, require_device
+from relucid.device import device_option, lent, require_proposer
 from relucid.numbers import rational
 from relucid.options import (
     OUTPUT,
@@ -105,7 +105,14 @@ def certify(
             rich_help_panel=SEARCH,
         ),
     ] = Semantics.real,
-    device: DeviceName = "cpu",
+    device: Annotated[
+        str,
+        device_option(
+            SEARCH,
+            " When neurons are split it proposes slopes and multipliers; bounds and verdicts are "
+            "always computed on the processor.",
+        ),
+    ] = "cpu",
     seed: Seed = 0,
     json_output: Json = False,
     out: Out = None,
@@ -151,7 +158,7 @@ def certify(
         raise typer.BadParameter(
             f"--engine {engine} decides exact arithmetic; --semantics float32 takes auto or bab"
         )
-    require_device(device, engine)
+    require_proposer(device, engine)
     # Loading the engines takes time, which --help and a wrong option need not wait for.
     from relucid import certification
     from relucid.runs import Options

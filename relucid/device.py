@@ -1,4 +1,4 @@
-"""``--device``: who proposes the numbers that bounds are made from."""
+"""``--device``: what is computed on; in a search, who proposes the numbers of its bounds."""
 
 from __future__ import annotations
 
@@ -6,34 +6,33 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Any
 
 import typer
 
-from relucid.options import SEARCH
 
-DeviceName = Annotated[
-    str,
-    typer.Option(
+def device_option(panel: str, more: str = "") -> Any:
+    """``--device``, which names devices alike in every command.
+
+    Args:
+        panel: of the help.
+        more: what the command uses it for.
+    """
+    return typer.Option(
         "--device",
-        metavar="cpu|auto|cuda[:N]|torch",
-        help="Who proposes slopes and multipliers when neurons are split: the processor, a GPU "
-        "through Torch (auto: if there is one), or Torch on the processor. Bounds and verdicts are "
-        "always computed on the processor.",
-        rich_help_panel=SEARCH,
-    ),
-]
+        metavar="auto|cpu|torch|cuda[:N]",
+        help="auto: a GPU if there is one, else cpu. cpu: the processor. torch: Torch on the "
+        f"processor. cuda, cuda:N: a GPU.{more}",
+        rich_help_panel=panel,
+    )
 
 
-def require_device(name: str, engine: str) -> None:
-    """Refuse a device of another name, or for an engine that proposes nothing.
+def require_proposer(name: str, engine: str) -> None:
+    """Refuse a device for an engine that proposes nothing.
 
     Raises:
-        typer.BadParameter: one of these.
+        typer.BadParameter: it was.
     """
-    kind, _, number = name.partition(":")
-    if name not in ("cpu", "auto", "cuda", "torch") and not (kind == "cuda" and number.isdecimal()):
-        raise typer.BadParameter(f"--device must be cpu, auto, cuda, cuda:N or torch, got {name!r}")
     if name != "cpu" and engine not in ("auto", "bab"):
         raise typer.BadParameter(f"--device {name} goes with --engine auto or bab, not {engine}")
 

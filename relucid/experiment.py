@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from relucid.device import device_option
 from relucid.options import OUTPUT, POINTS, SEARCH, Json, Seed, require_seconds
 from relucid.train import ArchitectureName
 
@@ -70,9 +71,7 @@ def experiment(
         float, typer.Option(help="Seconds for each exact decision.", rich_help_panel=SEARCH)
     ] = 20.0,
     seed: Seed = 0,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, or a device of Torch such as cuda.", rich_help_panel=RUN)
-    ] = "auto",
+    device: Annotated[str, device_option(RUN)] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads on the processor.", rich_help_panel=RUN)
     ] = None,

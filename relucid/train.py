@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from relucid.device import device_option
 from relucid.options import Json
 
 RUN = "Run"
@@ -81,9 +82,7 @@ def train(
     seed: Annotated[
         int, typer.Option(min=0, help="Of weights, order and attacks.", rich_help_panel=CHANGES)
     ] = 0,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, or a device of Torch such as cuda.", rich_help_panel=RUN)
-    ] = "auto",
+    device: Annotated[str, device_option(RUN)] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads on the processor.", rich_help_panel=RUN)
     ] = None,

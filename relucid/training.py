@@ -15,8 +15,8 @@ import numpy as np
 from constructions.dataset import DataSet, load_dataset
 from relucid.progress import Reporter
 from torchbridge.convert import to_onnx
+from torchbridge.hardware import device_of, use_threads
 from torchbridge.training.checkpoint import EpochRow
-from torchbridge.training.hardware import device_of, use_threads
 from torchbridge.training.loop import Report, Training
 from torchbridge.training.points import Points
 from torchbridge.training.recipe import Recipe, recipe
@@ -34,7 +34,7 @@ class Place:
     Args:
         out: the ONNX file.
         curves: a PNG file, or None.
-        device: auto, or what ``torch.device`` takes.
+        device: as ``torchbridge.hardware.device_of`` takes it.
         threads: on the processor; None leaves it to Torch.
         restart: whether a checkpoint is passed over.
         json_output: whether standard output gets JSON.

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbridge.hardware import device_of, use_threads
 from verifier.bounds.interval import Bounds
 from verifier.bounds.linear import Backward
 from verifier.bounds.passes import Lent, Proposal
 from verifier.bounds.reduced import Asked, Climb, Reduced
-from verifier.core.errors import SolverError
 from verifier.core.sparse import is_sparse
 
 #: How many times larger the batches of a search are on a GPU, which is idle with smaller ones.
@@ -101,26 +101,23 @@ class Device:
 
 
 def find(name: str) -> Device | None:
-    """The device of a name that a user may give, if it is there.
+    """The device that proposes, or None if the search's own code on the processor does.
 
     Args:
-        name: ``auto`` (a GPU if there is one, else None), ``cuda`` or ``cuda:N``, or ``torch``
-            (Torch on the processor, to compare with).
+        name: as ``torchbridge.hardware.device_of`` takes it. None is the answer to ``cpu``, and to
+            ``auto`` without a GPU; ``torch`` is Torch on the processor, to compare with.
 
     Raises:
-        SolverError: no such GPU.
+        SolverError: no such device.
     """
-    if name == "torch":
-        # As the engine's own BLAS: threads that wait for each other cost a factor of ten.
-        torch.set_num_threads(1)
-        return Device("cpu")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return Device("cuda") if count else None
-    number = name.partition(":")[2] or "0"
-    if not number.isdecimal() or int(number) >= count:
-        raise SolverError(f"--device {name}: Torch {torch.__version__} finds {count} CUDA devices")
-    return Device(name)
+    where = device_of(name)
+    if where.type != "cpu":
+        return Device(str(where))
+    if name != "torch":
+        return None
+    # As the engine's own BLAS: threads that wait for each other cost a factor of ten.
+    use_threads(1)
+    return Device("cpu")
 
 
 @dataclass(frozen=True, eq=False)

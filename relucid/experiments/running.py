@@ -13,7 +13,7 @@ from relucid.experiments.workshop import Data, Workshop
 from relucid.numbers import nearest
 from relucid.progress import Reporter
 from relucid.report import table
-from torchbridge.training.hardware import use_threads
+from torchbridge.hardware import use_threads
 from verifier.core.errors import DataError
 
 

@@ -17,9 +17,9 @@ from constructions.dataset import DataSet, load_dataset
 from relucid.progress import Reporter
 from relucid.training import points_of, state_text
 from torchbridge.convert import to_onnx
+from torchbridge.hardware import device_of
 from torchbridge.training.architectures import Module
 from torchbridge.training.checkpoint import EpochRow
-from torchbridge.training.hardware import device_of
 from torchbridge.training.loop import Report, Training
 from torchbridge.training.points import Points
 from torchbridge.training.recipe import Recipe, recipe
@@ -96,7 +96,7 @@ class Workshop:
         data: what is learnt and measured on.
         out: the folder of results; ``steps`` in it keeps finished steps.
         models: the folder of trained models.
-        device: auto, or what ``torch.device`` takes.
+        device: as ``torchbridge.hardware.device_of`` takes it.
         architecture: instead of the experiment's own.
         epochs: passes over the data, instead of a recipe's own number.
         seed: of everything random.

@@ -1,4 +1,4 @@
-"""relucid certify --device: the same verdicts, valid proofs, and Torch only where it is asked."""
+"""--device: one rule for names; in certify the same verdicts, valid proofs, Torch only if asked."""
 
 import json
 import re
@@ -40,10 +40,29 @@ def test_verdicts_are_those_of_the_processor_and_proofs_are_valid(tmp_path, caps
     assert larger() == 1
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:1", "CUDA"])
-def test_other_names_are_refused(name, capsys):
-    assert cli.run([*BALLS, "--device", name]) == 2
-    assert "--device must be cpu, auto, cuda, cuda:N or torch" in capsys.readouterr().err
+COMMANDS = [
+    BALLS,
+    ["attack", *BALLS[1:]],
+    ["train", "normal", "--data", "digits", "--out", "n.onnx"],
+    ["experiment", "bias-parts", "--data", "digits", "--out", "o", "--architecture", "mlp"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1"])
+def test_every_command_refuses_other_names_alike(command, name, capsys, tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="torch is an extra, and is not installed")
+    monkeypatch.chdir(tmp_path)
+    assert cli.run([*command, "--device", name]) == 2
+    wanted = f"relucid: --device {name}: expected auto, cpu, torch, cuda, cuda:N or another"
+    assert wanted in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_every_command_says_alike_what_the_names_are(command, capsys):
+    assert cli.run([command[0], "--help"]) == 0
+    shown = " ".join(re.sub(r"[│|]", " ", capsys.readouterr().out).split())
+    assert "auto: a GPU if there is one, else cpu." in shown
 
 
 @pytest.mark.parametrize("engine", ["lp", "milp", "interval"])

@@ -98,7 +98,7 @@ sys.exit(run(sys.argv[1:]))
         (["--eps", -1], "radius"),
         (["--rate", "nan"], "step size"),
         (["--architecture", "vgg16"], "32 × 32"),
-        (["--device", "nonsense"], "no such device"),
+        (["--device", "nonsense"], "--device nonsense: expected auto"),
         (["--held-out", "missing.csv"], "missing.csv"),
         (["--out", "no/such/folder/n.onnx"], "no folder"),
         (["--curves", "no/such/folder/n.png"], "no folder"),

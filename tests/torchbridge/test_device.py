@@ -13,6 +13,7 @@ from tests.engines import decide
 from tests.strategies import at_most, points_between, random_instance
 from torchbridge import device as module
 from torchbridge.device import Device, find
+from torchbridge.hardware import device_of
 from verifier.bounds.linear import root_bounds
 from verifier.bounds.passes import made_by
 from verifier.bounds.reduced import Asked, Climb, Reduced
@@ -194,18 +195,30 @@ def test_verdicts_are_the_oracles(name):
 
 
 def test_names_of_devices():
+    assert find("cpu") is None
     assert find("torch") == Device("cpu")
     assert (find("torch").larger, find("torch").is_gpu) == (1, False)
     assert find("torch").title == "Torch on the processor"
+    assert device_of("cpu") == device_of("torch") == torch.device("cpu")
     if not torch.cuda.is_available():
         assert find("auto") is None
+        assert device_of("auto") == device_of("cpu")
         for name in ("cuda", "cuda:0"):
-            with pytest.raises(
-                SolverError, match=f"--device {name}: Torch .* finds 0 CUDA devices"
-            ):
-                find(name)
+            for named in (find, device_of):
+                with pytest.raises(
+                    SolverError, match=f"--device {name}: Torch .* finds 0 CUDA devices"
+                ):
+                    named(name)
     else:
         assert find("auto") == find("cuda") == Device("cuda")
+        assert device_of("auto") == torch.device("cuda")
         assert find("cuda").larger > 1
         with pytest.raises(SolverError, match="CUDA devices"):
             find("cuda:99")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:1", "CUDA", "meta", ""])
+def test_other_names_are_refused(name):
+    for named in (find, device_of):
+        with pytest.raises(SolverError, match=f"--device {name}: expected auto, cpu, torch"):
+            named(name)
