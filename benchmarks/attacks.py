@@ -174,7 +174,7 @@ def pixels(one: Subject) -> Iterator[Row]:
 def balls(one: Subject) -> Iterator[Row]:
     """Every ℓ∞ method at two radii."""
     for radius in one.radii:
-        for name in ("fgsm", "pgd", "apgd", "cw", "square", "auto"):
+        for name in ("fgsm", "pgd", "apgd", "cw", "fab", "square", "auto"):
             yield method("balls", one, name, Fraction(radius))
 
 
@@ -233,7 +233,7 @@ def beside(one: Subject) -> Iterator[Row]:
     """Foolbox and ART on the same points, and what is left of their claims exactly."""
     radius = Fraction(one.radii[1])
     target, regions = one.target, one.regions(Norm.linf, radius)
-    for name in ("fgsm", "pgd", "apgd", "square", "auto"):
+    for name in ("fgsm", "pgd", "apgd", "fab", "square", "auto"):
         yield method("rivals", one, name, radius)
     x = np.stack([r.center32 for r in regions])
     labels = np.array(one.labels)

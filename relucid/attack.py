@@ -43,6 +43,7 @@ class Method(StrEnum):
     apgd = "apgd"
     cw = "cw"
     cw_l2 = "cw-l2"
+    fab = "fab"
     square = "square"
     transfer = "transfer"
     auto = "auto"

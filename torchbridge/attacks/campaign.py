@@ -178,7 +178,7 @@ class _Batch:
         labels = [self.questions[i].position + self.offset for i in left]
         return Task(
             self.classifier, x, torch.tensor(labels).to(x.device), lower, upper,
-            nearest(regions[0].size), self.shape,
+            nearest(regions[0].size), self.shape, regions[0].span,
         )  # fmt: skip
 
     def _check(self, task: Task) -> None:

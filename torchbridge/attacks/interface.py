@@ -41,6 +41,7 @@ class Task:
             an input may be (ℓ2, ℓ0).
         size: the radius, or the number of pixels that may change.
         shape: (channels, rows, columns) of one input, row-major; (1, 1, d) if it is no picture.
+        span: lowest and highest value that a coordinate can have, in the ball or beyond it.
     """
 
     model: Classifier
@@ -50,6 +51,7 @@ class Task:
     upper: Tensor
     size: float
     shape: tuple[int, int, int]
+    span: tuple[float, float] = (-math.inf, math.inf)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -58,7 +60,7 @@ class Task:
         """The task of some of the inputs."""
         return Task(
             self.model, self.x[index], self.labels[index], self.lower[index], self.upper[index],
-            self.size, self.shape,
+            self.size, self.shape, self.span,
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from torchbridge.attacks.apgd import APGD
 from torchbridge.attacks.campaign import Named
 from torchbridge.attacks.cw import CWL2, CWLinf
+from torchbridge.attacks.fab import FAB
 from torchbridge.attacks.fgsm import FGSM
 from torchbridge.attacks.interface import Classifier, Norm
 from torchbridge.attacks.jsma import JSMA
@@ -42,6 +43,7 @@ METHODS: dict[str, Callable[[], tuple[tuple[str, Any], ...]]] = {
     "cw": lambda: (("cw", CWLinf()),),
     "cw-l2": lambda: (("cw-l2", CWL2()),),
     "apgd": lambda: (("apgd-ce", APGD()), ("apgd-dlr", APGD(loss=Loss.dlr))),
+    "fab": lambda: (("fab", FAB()),),
     "square": lambda: (("square", Square()),),
     "one-pixel": lambda: (("one-pixel", OnePixel()),),
     "jsma": lambda: (("jsma", JSMA()),),
@@ -52,6 +54,7 @@ METHODS: dict[str, Callable[[], tuple[tuple[str, Any], ...]]] = {
         ("apgd-targeted", APGD(restarts=9, targeted=True)),
         ("pgd", PGD()),
         ("cw", CWLinf()),
+        ("fab", FAB()),
         ("square", Square()),
     ),
 }

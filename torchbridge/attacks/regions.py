@@ -6,6 +6,7 @@ in the ball exactly; rounding to nearest would leave it by one ulp on nearly eve
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
@@ -61,6 +62,13 @@ class Region(ABC):
         For a number of pixels that is everything an input may be.
         """
         return Box.ball(self.center, self.size, self.clip)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The clip range as floats inside of it; infinite if there is none."""
+        if self.clip is None:
+            return -math.inf, math.inf
+        return -nearest(-self.clip[0]), nearest(self.clip[1])
 
     @cached_property
     def search_box(self) -> tuple[np.ndarray, np.ndarray]:

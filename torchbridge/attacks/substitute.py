@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -37,7 +37,7 @@ class Substitute:
 
     def run(self, task: Task, control: Control) -> Tensor:
         """The inner attack's points; see ``Attack.run``."""
-        other = Task(self.model, task.x, task.labels, task.lower, task.upper, task.size, task.shape)
+        other = replace(task, model=self.model)
         points = self.inner.run(other, control)
         best, rows = Best(task), torch.arange(len(task), device=task.x.device)
         with torch.no_grad():

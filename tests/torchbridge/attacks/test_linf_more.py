@@ -23,6 +23,7 @@ from attack_targets import (
 from torchbridge.attacks.apgd import APGD
 from torchbridge.attacks.campaign import Run, attack_points
 from torchbridge.attacks.cw import CWLinf
+from torchbridge.attacks.fab import FAB
 from torchbridge.attacks.losses import Loss
 from torchbridge.attacks.methods import METHODS, Effort, chosen, norm_of
 from torchbridge.attacks.pgd import PGD
@@ -35,6 +36,7 @@ OPTIMAL = {
     "apgd-dlr": APGD(steps=30, restarts=1, loss=Loss.dlr),
     "apgd-targeted": APGD(steps=30, restarts=1, targeted=True),
     "cw": CWLinf(steps=40, restarts=1),
+    "fab": FAB(steps=20, restarts=2),
 }
 
 
@@ -84,7 +86,7 @@ def test_attacks_agree_about_random_networks():
     labels = answers(network, points)
     balls = regions(LinfBall, points, "1/10")
     counts = {}
-    for name in ("apgd", "cw", "square", "pgd", "auto"):
+    for name in ("apgd", "cw", "fab", "square", "pgd", "auto"):
         found = list(attack_points(target(network), chosen(name, Effort()), balls, labels, Run()))
         counts[name] = check(network, balls, labels, found)
     assert 10 < counts["auto"] < 60
