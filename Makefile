@@ -18,7 +18,7 @@ TEST := $(VENV)/.stamp-test
 LINT := $(VENV)/.stamp-lint
 MODELS := $(VENV)/.stamp-models
 
-.PHONY: help demo install test test-slow coverage soundness lint format bench bench-proofs ablation scaling vnncomp-folder models docs lock clean
+.PHONY: help demo install test test-slow coverage soundness lint format bench bench-proofs bench-training ablation scaling vnncomp-folder models docs lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make lint       formatter, linter, types, import directions'
 	@echo 'make bench VNNCOMP=FOLDER    run a VNN-COMP set, beside RIVALS=FILE if given; a row in PERFORMANCE.md'
 	@echo 'make bench-proofs VNNCOMP=FOLDER    solve and check with proofs, compare the times'
+	@echo 'make bench-training    images a second of each recipe and architecture, on a GPU with its utilisation'
 	@echo 'make ablation VNNCOMP=FOLDER    what rounding and proofs cost, what a second core gains'
 	@echo 'make scaling    how time grows with width, depth, inputs, radius and points; fitted exponents'
 	@echo 'make models     train the bundled models again'
@@ -75,6 +76,10 @@ bench: vnncomp-folder $(CORE)
 bench-proofs: vnncomp-folder $(CORE)
 	@mkdir -p "$(RESULTS)"
 	@$(call each-set,check_proofs.py "$$list" --out "$(RESULTS)/$$name.proofs.csv")
+
+bench-training: $(TEST)
+	@mkdir -p "$(RESULTS)"
+	@$(BIN)/python benchmarks/training.py --out "$(RESULTS)/training.csv" --row "$(ROW)" $(ARGS)
 
 ablation: vnncomp-folder $(CORE)
 	@$(call each-set,ablation.py "$$list" --out "$(RESULTS)/$$name.ablation" --row "$(ROW)")

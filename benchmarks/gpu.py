@@ -14,16 +14,13 @@ numbers prove lie apart, and what share of the time nvidia-smi saw the GPU at wo
 from __future__ import annotations
 
 import argparse
-import shutil
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from machine import Watch
 
 from constructions.dataset import load_dataset
 from relucid.bundled import model_names, open_model
@@ -66,38 +63,6 @@ def subproblems(network: Network, units: int, count: int, splits: int = 6) -> As
         sign[i, chosen] = rng.choice([-1, 1], len(chosen))
     param = np.where(sign == 0, 0.5, 0.0).astype(np.float32)
     return Asked(rows, np.zeros(count), sign, param)
-
-
-class Watch:
-    """Samples of a GPU's utilisation by nvidia-smi, in per cent."""
-
-    def __init__(self) -> None:
-        self.samples: list[int] = []
-        self._end = threading.Event()
-
-    @contextmanager
-    def running(self) -> Iterator[Watch]:
-        """Sample in the background."""
-        tool = shutil.which("nvidia-smi")
-        thread = threading.Thread(target=self._sample, args=(tool,), daemon=True)
-        if tool is not None:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._end.set()
-            if tool is not None:
-                thread.join()
-
-    def _sample(self, tool: str) -> None:
-        command = [tool, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
-        while not self._end.wait(0.1):
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-            numbers = [int(line) for line in result.stdout.split() if line.isdecimal()]
-            self.samples += [max(numbers)] if numbers else []
-
-    def __str__(self) -> str:
-        return f"{np.mean(self.samples):.0f} %" if self.samples else "not known"
 
 
 def rate(work: Callable[[Asked], object], q: Asked, seconds: float) -> tuple[float, Asked]:

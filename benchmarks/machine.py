@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +85,38 @@ def _busy_seconds() -> float:
         return 0.0
     user, nice, system, _, _, *interrupts = map(int, first[1:8])
     return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
+class Watch:
+    """Samples of a GPU's utilisation by nvidia-smi, in per cent."""
+
+    def __init__(self) -> None:
+        self.samples: list[int] = []
+        self._end = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator[Watch]:
+        """Sample in the background."""
+        tool = shutil.which("nvidia-smi")
+        thread = threading.Thread(target=self._sample, args=(tool,), daemon=True)
+        if tool is not None:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._end.set()
+            if tool is not None:
+                thread.join()
+
+    def _sample(self, tool: str) -> None:
+        command = [tool, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+        while not self._end.wait(0.1):
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            numbers = [int(line) for line in result.stdout.split() if line.isdecimal()]
+            self.samples += [max(numbers)] if numbers else []
+
+    def __str__(self) -> str:
+        return f"{sum(self.samples) / len(self.samples):.0f} %" if self.samples else "not known"
 
 
 @dataclass

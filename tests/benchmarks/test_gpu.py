@@ -1,6 +1,5 @@
 """The benchmark of devices, on Torch's processor device."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -10,13 +9,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is an extra, and is not installed")
 
 
-@pytest.fixture(scope="module")
-def script():
-    path = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
-    spec = importlib.util.spec_from_file_location("gpu", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import gpu
+
+    return gpu
 
 
 QUICK = ["--device", "torch", "--seconds", "0", "--steps", "3", "--batch", "5"]

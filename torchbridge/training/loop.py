@@ -139,7 +139,7 @@ class Training:
                 epoch = self.state.step // self.per_epoch
                 order = self._order(epoch)
             position = self.state.step % self.per_epoch * self.recipe.batch
-            self.state.loss += self._step(order[position : position + self.recipe.batch])
+            self.state.loss += self.step(order[position : position + self.recipe.batch])
             self.state.step += 1
             self.state.seconds += time.monotonic() - begun
             if self.state.step % self.per_epoch == 0:
@@ -159,8 +159,12 @@ class Training:
         mixed = (self.recipe.seed * 1_000_003 + epoch) % 2**63
         return torch.randperm(len(self.points), generator=Generator().manual_seed(mixed))
 
-    def _step(self, rows: Tensor) -> float:
-        """One step of the optimiser; the loss."""
+    def step(self, rows: Tensor) -> float:
+        """One step of the optimiser on some of the points; the loss before it.
+
+        Raises:
+            DataError: the loss is not a number any more.
+        """
         share = self.state.step / self.steps
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.rate * _rate(share)
