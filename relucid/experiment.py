@@ -22,6 +22,7 @@ class ExperimentName(StrEnum):
     game = "game"
     trade_off = "trade-off"
     gap = "gap"
+    few_pixels = "few-pixels"
 
 
 def experiment(
@@ -88,6 +89,9 @@ def experiment(
     trade-off: accuracy against adversarial accuracy over the radius of training.
 
     gap: accuracy under attack ≥ exact adversarial accuracy ≥ certified accuracy.
+
+    few-pixels: how often a chosen class is reached, and by how many pixels (JSMA); how often one,
+    three or five pixels change the answer.
     """
     require_seconds(timeout)
     from torchbridge.installed import require_torch

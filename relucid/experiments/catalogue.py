@@ -17,6 +17,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "game": "relucid.experiments.game",
         "trade-off": "relucid.experiments.trade_off",
         "gap": "relucid.experiments.gap",
+        "few-pixels": "relucid.experiments.few_pixels",
     }
 )
 """Name to module; the module's function ``run`` takes a workshop and gives findings."""

@@ -55,34 +55,88 @@ class JSMA:
         return best.points
 
 
+def reach(task: Task, targets: Tensor, control: Control) -> Tensor:
+    """The first point on each input's way where its target is the largest output, (n, d).
+
+    Inputs that never come there keep their own point.
+
+    Args:
+        task: whose ``size`` is the number of pixels that may change; ``labels`` are not used.
+        targets: (n,) a class for each input.
+        control: progress, and stop.
+    """
+    found = task.x.clone()
+    pixels = task.shape[1] * task.shape[2]
+    batch = max(1, _ENTRIES // (pixels * pixels))
+    for first in range(0, len(task), batch):
+        rows = torch.arange(first, min(len(task), first + batch), device=task.x.device)
+        walk = _Walk(task.rows(rows), targets[rows])
+        while len(rows) and not control.stop() and walk.step():
+            with torch.no_grad():
+                there = margin(task.model(walk.x), walk.target) > 0
+            found[rows[there]] = walk.x[there]
+            rows = rows[~there]
+            walk.keep(~there)
+        control.progress("jsma", min(len(task), first + batch) / len(task))
+    return found
+
+
 def _towards(task: Task, target: Tensor, rows: Tensor, best: Best) -> None:
-    """All inputs towards their targets, two pixels at a time."""
-    channels, height, width = task.shape
-    pixels = height * width
-    left = min(int(task.size), pixels)
-    x, free = task.x.clone(), torch.ones(len(task), pixels, dtype=torch.bool, device=task.x.device)
-    lines = torch.arange(len(task), device=x.device)
-    while left > 0:
-        _, up = gradient(task.model, x, lambda z: z.gather(1, target[:, None])[:, 0])
-        _, whole = gradient(task.model, x, lambda z: z.sum(1))
+    """All inputs towards their targets until every one of them is broken."""
+    walk = _Walk(task, target)
+    while walk.step():
+        with torch.no_grad():
+            best.offer(rows, walk.x, margin(task.model(walk.x), task.labels))
+        if not (best.margins[rows] >= 0).any():
+            return
+
+
+class _Walk:
+    """Inputs on their way to targets, two pixels a step.
+
+    Args:
+        task: the inputs, and how many pixels may change.
+        target: (n,) where to.
+
+    Attributes:
+        x: (n, d) where they are.
+    """
+
+    def __init__(self, task: Task, target: Tensor) -> None:
+        self.task, self.target, self.x = task, target, task.x.clone()
+        self.pixels = task.shape[1] * task.shape[2]
+        self.left = min(int(task.size), self.pixels)
+        self.free = torch.ones(len(task), self.pixels, dtype=torch.bool, device=task.x.device)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of them, (n,) bool."""
+        index = torch.nonzero(rows)[:, 0]
+        self.task, self.target = self.task.rows(index), self.target[index]
+        self.x, self.free = self.x[index], self.free[index]
+
+    def step(self) -> bool:
+        """Move the most salient pair of pixels, the last one alone; False if none may move."""
+        if self.left <= 0 or not self.free.any():
+            return False
+        task, target = self.task, self.target
+        _, up = gradient(task.model, self.x, lambda z: z.gather(1, target[:, None])[:, 0])
+        _, whole = gradient(task.model, self.x, lambda z: z.sum(1))
         down = whole - up
         # The end of the range that serves a − b, and what going there adds.
         end = torch.where(up - down > 0, task.upper, task.lower)
-        a, b = ((g * (end - x)).reshape(len(task), channels, pixels).sum(1) for g in (up, down))
-        chosen = torch.zeros_like(free)
-        if left == 1 or pixels == 1:
-            chosen[lines, _single(a, b, free)] = True
+        channels, moves = task.shape[0], end - self.x
+        a, b = ((g * moves).reshape(len(task), channels, -1).sum(1) for g in (up, down))
+        chosen, lines = torch.zeros_like(self.free), torch.arange(len(task), device=self.x.device)
+        if self.left == 1 or self.pixels == 1:
+            chosen[lines, _single(a, b, self.free)] = True
         else:
-            first, second = _pair(a, b, free)
+            first, second = _pair(a, b, self.free)
             chosen[lines, first] = chosen[lines, second] = True
-        chosen &= free
-        free &= ~chosen
-        x = torch.where(chosen.repeat(1, channels), end, x)
-        with torch.no_grad():
-            best.offer(rows, x, margin(task.model(x), task.labels))
-        left -= 2
-        if not (best.margins[rows] >= 0).any() or not free.any():
-            return
+        chosen &= self.free
+        self.free &= ~chosen
+        self.x = torch.where(chosen.repeat(1, channels), end, self.x)
+        self.left -= 2
+        return True
 
 
 def _single(a: Tensor, b: Tensor, free: Tensor) -> Tensor:

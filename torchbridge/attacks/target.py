@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 from torchbridge.attacks.exact import Exact
 from torchbridge.attacks.interface import Classifier
 from torchbridge.convert import to_module
+from torchbridge.exact_module import ExactModule
 from verifier.core.decision import Decision
 from verifier.core.errors import ExportError
 from verifier.core.network import Network
@@ -55,6 +57,27 @@ class Target:
             module, dtype = to_module(network, "float64"), torch.float64
         module = module.to(device).requires_grad_(False)
         return cls(module, network.exact, decision, network.n_outputs, dtype, device)
+
+    @classmethod
+    def of_module(cls, module: nn.Module, shape: tuple[int, ...], decision: Decision) -> Target:
+        """A module as it stands: faster than its network, and possible where that is too large.
+
+        Args:
+            module: of layers that ``torchbridge.exact_module`` knows, in evaluation mode.
+            shape: of one input.
+            decision: how outputs mean a class.
+        """
+        first = next(module.parameters())
+
+        def flat(x: Tensor) -> Tensor:
+            return module(x.reshape(len(x), *shape))
+
+        with torch.no_grad():
+            n_outputs = module(
+                torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
+            ).shape[1]
+        exact = ExactModule(module, shape)
+        return cls(flat, exact, decision, n_outputs, first.dtype, str(first.device))
 
 
 @contextmanager
