@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from constructions.bias_part import Pattern, consistent, forms_of, signs_at
+from constructions.bias_part import Pattern, consistent, constant_of, forms_of, signs_at
 from constructions.rational_points import Vector
 from verifier.core.errors import CertificateError
 from verifier.core.network import Network
@@ -130,10 +130,11 @@ def check_bias_witness(network: Network, box: Box, label: int, found: BiasWitnes
     signs = signs_at(network, found.x)
     if not consistent(signs, found.pattern):
         raise CertificateError("the pattern is not consistent with the point")
-    units, outputs = forms_of(network, found.pattern)
-    kinks = [i for i, sign in enumerate(signs) if sign == 0 and not _is_zero(units[i])]
-    if not found.strong and kinks:
-        raise CertificateError(f"unit {kinks[0]} has a kink at the point")
-    beta = outputs.constant
+    if not found.strong and 0 in signs:
+        units = forms_of(network, found.pattern)[0]
+        kinks = [i for i, sign in enumerate(signs) if sign == 0 and not _is_zero(units[i])]
+        if kinks:
+            raise CertificateError(f"unit {kinks[0]} has a kink at the point")
+    beta = constant_of(network, found.pattern)
     if found.other == label or not 0 <= found.other < len(beta) or beta[label] > beta[found.other]:
         raise CertificateError(f"label {label} has {beta[label]}, more than label {found.other}")

@@ -97,6 +97,22 @@ def forms_of(network: Network, pattern: Pattern) -> tuple[list[tuple[Vector, Fra
     return units, current
 
 
+def constant_of(network: Network, pattern: Pattern) -> Vector:
+    """β of a whole pattern, without J: n_outputs Fractions.
+
+    Raises:
+        NetworkError: not one bit for each ReLU.
+    """
+    if len(pattern) != network.n_relu:
+        raise NetworkError(f"{len(pattern)} bits for a network with {network.n_relu} ReLUs")
+    start, d = 0, network.n_inputs
+    current = Forms(np.empty((d, 0), dtype=object), _objects(np.zeros(d, dtype=int)))
+    for layer in network.layers:
+        current = current.through(layer).masked(layer, pattern[start : start + layer.n_relu])
+        start += layer.n_relu
+    return tuple(current.constant)
+
+
 def signs_at(network: Network, x: Sequence[Fraction]) -> tuple[int, ...]:
     """The sign −1, 0, 1 of each ReLU's pre-activation at x."""
     found = []
@@ -115,7 +131,7 @@ def consistent(signs: Sequence[int], pattern: Pattern) -> bool:
 def bias_part(network: Network, x: Sequence[Fraction]) -> Vector:
     """B_C(x) with relu'(0) = 0, as the common frameworks have it; n_outputs Fractions."""
     pattern = tuple(sign > 0 for sign in signs_at(network, x))
-    return tuple(forms_of(network, pattern)[1].constant)
+    return constant_of(network, pattern)
 
 
 def bias_values(network: Network, x: Sequence[Fraction]) -> set[Vector]:
@@ -136,5 +152,5 @@ def bias_values(network: Network, x: Sequence[Fraction]) -> set[Vector]:
         pattern = [sign > 0 for sign in signs]
         for i, bit in zip(free, bits, strict=True):
             pattern[i] = bit
-        found.add(tuple(forms_of(network, tuple(pattern))[1].constant))
+        found.add(constant_of(network, tuple(pattern)))
     return found

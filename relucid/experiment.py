@@ -23,6 +23,8 @@ class ExperimentName(StrEnum):
     trade_off = "trade-off"
     gap = "gap"
     few_pixels = "few-pixels"
+    bias_verified = "bias-verified"
+    bias_safety = "bias-safety"
 
 
 def experiment(
@@ -92,6 +94,10 @@ def experiment(
 
     few-pixels: how often a chosen class is reached, and by how many pixels (JSMA); how often one,
     three or five pixels change the answer.
+
+    bias-verified: the bias part on whole balls: right under attack, not refuted, proved.
+
+    bias-safety: attacks along a gradient that a random matrix hides, beside random signs.
     """
     require_seconds(timeout)
     from torchbridge.installed import require_torch

@@ -18,6 +18,8 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "trade-off": "relucid.experiments.trade_off",
         "gap": "relucid.experiments.gap",
         "few-pixels": "relucid.experiments.few_pixels",
+        "bias-verified": "relucid.experiments.bias_verified",
+        "bias-safety": "relucid.experiments.bias_safety",
     }
 )
 """Name to module; the module's function ``run`` takes a workshop and gives findings."""

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from constructions.bias_check import BiasProof, BiasWitness, check_bias_witness
+from constructions.bias_part import bias_values
 from constructions.bias_regions import decide_bias
 from verifier.core.errors import NetworkError, PropertyError
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box
-from verifier.search.bias_box import BiasRight, BiasUnknown, BiasWrong, bias_box
+from verifier.search.bias_box import BiasRight, BiasUnknown, BiasWrong, bias_box, bias_lost
 from verifier.search.problem import Deadline
 
 
@@ -122,6 +123,21 @@ def test_larger_networks_are_decided_or_left_open_in_time():
     assert isinstance(large, BiasWrong | BiasUnknown)
     none = bias_box(net, Box.ball(middle, 1), label, Deadline(0))
     assert none == BiasUnknown(0, 1)
+
+
+def test_single_points():
+    seen = {False: 0, True: 0}
+    for seed in range(60):
+        net, box, label = question(seed)
+        # Quarters meet kinks.
+        x = np.array([float(v) for v in box.lower])
+        lost = any(
+            max(v for k, v in enumerate(beta) if k != label) >= beta[label]
+            for beta in bias_values(net, [Fraction(v) for v in x])
+        )
+        assert bias_lost(net, x, label) == lost
+        seen[lost] += 1
+    assert min(seen.values()) >= 10
 
 
 @pytest.mark.parametrize("scale", [1e200, 1e300])

@@ -116,7 +116,7 @@ def triangle(lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return slope, np.maximum(at_lower, at_upper)
 
 
-class _Rows:
+class Rows:
     """Rows of a sparse matrix, collected block by block."""
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ def relax(network: Network, box: Bounds, bounds: list[Bounds]) -> Relaxation:
     """
     if not all(np.isfinite(end).all() for pair in [box, *bounds] for end in pair):
         raise OverflowError("the bounds of a pre-activation leave the float64 range")
-    rows, columns = _Rows(), [box]
+    rows, columns = Rows(), [box]
     count, previous = network.n_inputs, np.arange(network.n_inputs)
     pre, post, unstable, cut_rows, affine_rows = [], [], [], [], []
     for k, (layer, (lower, upper)) in enumerate(zip(network.layers, bounds, strict=True)):
@@ -165,7 +165,7 @@ def relax(network: Network, box: Bounds, bounds: list[Bounds]) -> Relaxation:
         count += len(split)
         columns += [(lower[kept], upper[kept]), (np.zeros(len(split)), upper[split])]
         affine_rows.append(np.where(kept, rows.count + np.cumsum(kept) - 1, -1))
-        _affine_rows(rows, layer, kept, previous, z)
+        add_affine_rows(rows, layer, kept, previous, z)
         cut_rows.append(rows.count + np.arange(len(split)))
         _triangle_rows(rows, z[split], a[split], lower[split], upper[split])
         unstable.append(np.stack([np.full(len(split), k), split], axis=1))
@@ -183,8 +183,8 @@ def relax(network: Network, box: Bounds, bounds: list[Bounds]) -> Relaxation:
     )  # fmt: skip
 
 
-def _affine_rows(
-    rows: _Rows, layer: Layer, kept: np.ndarray, previous: np.ndarray, z: np.ndarray
+def add_affine_rows(
+    rows: Rows, layer: Layer, kept: np.ndarray, previous: np.ndarray, z: np.ndarray
 ) -> None:
     """W a − z = −b for the kept neurons, in the columns ``previous`` of a (−1: a is 0)."""
     entries = sp.coo_array(sp.csr_array(layer.weight)[kept])
@@ -204,7 +204,7 @@ def _affine_rows(
 
 
 def _triangle_rows(
-    rows: _Rows, z: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray
+    rows: Rows, z: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray
 ) -> None:
     """0 ≤ a − z, then a − s z ≤ t, for the unstable neurons."""
     n = len(z)

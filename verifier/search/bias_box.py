@@ -17,6 +17,7 @@ from fractions import Fraction
 import numpy as np
 from flint import fmpq, fmpq_mat
 
+from verifier.bounds.bias import bias_bounds, strongly_right, strongly_wrong
 from verifier.bounds.float_error import UNIT
 from verifier.bounds.interval import Bounds, affine_interval
 from verifier.bounds.linear import root_bounds
@@ -71,7 +72,7 @@ class BiasUnknown:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
     """Where some pre-activations have known signs.
 
     Args:
@@ -106,24 +107,41 @@ def bias_box(
         NetworkError: numbers that are no floats.
         PropertyError: a box or a label that does not fit.
     """
-    if not network.is_float:
-        raise NetworkError("the bias classifier is decided for networks of floats only")
-    if len(box) != network.n_inputs:
-        raise PropertyError(f"the box has {len(box)} inputs, the network {network.n_inputs}")
-    if not 0 <= label < network.n_outputs or network.n_outputs < 2:
-        raise PropertyError(
-            f"label {label} is not one of the classes 0..{network.n_outputs - 1}, of which two are "
-            "needed"
-        )
-    return _Search(network, box, label, deadline, progress).run()
+    return BiasSearch(network, box, label, deadline, progress).run()
 
 
-class _Search:
-    """See ``bias_box``."""
+def bias_lost(network: Network, x: np.ndarray, label: int) -> bool:
+    """Whether β_{z,k} ≥ β_{z,y} for some k ≠ y and some pattern consistent with x, exactly.
+
+    Args:
+        network: as for ``bias_box``.
+        x: (n_inputs,) float64.
+        label: y.
+    """
+    bounds = bias_bounds(network, x, x)
+    if strongly_right(bounds, label):
+        return False
+    if strongly_wrong(bounds, label):
+        return True
+    point = Box(x.tolist(), x.tolist())
+    return isinstance(bias_box(network, point, label, Deadline(np.inf)), BiasWrong)
+
+
+class BiasSearch:
+    """See ``bias_box``; ``verifier.search.bias_milp`` adds linear programs."""
 
     def __init__(
         self, network: Network, box: Box, label: int, deadline: Deadline, progress: Progress | None
     ) -> None:
+        if not network.is_float:
+            raise NetworkError("the bias classifier is decided for networks of floats only")
+        if len(box) != network.n_inputs:
+            raise PropertyError(f"the box has {len(box)} inputs, the network {network.n_inputs}")
+        if not 0 <= label < network.n_outputs or network.n_outputs < 2:
+            raise PropertyError(
+                f"label {label} is not one of the classes 0..{network.n_outputs - 1}, of which two "
+                "are needed"
+            )
         last = network.layers[-1]
         if last.n_relu:
             n = last.n_out
@@ -132,6 +150,7 @@ class _Search:
         self.network, self.box, self.label = network, box, label
         self.deadline, self.progress = deadline, progress
         self.lower, self.upper = box.outward()
+        self.others = [k for k in range(network.n_outputs) if k != label]
         self.leads = _leads(network.layers[-1], label)
         #: How much of a neuron's value reaches the next layer.
         self.weights = [
@@ -141,9 +160,7 @@ class _Search:
 
     def run(self) -> BiasRight | BiasWrong | BiasUnknown:
         """Depth first, the part that looks worse before the other."""
-        bounds = root_bounds(self.network, self.lower, self.upper)[1]
-        root = _phased(self.network, bounds, ())
-        waiting = [] if root is None else [root]
+        waiting = [self.root()]
         while waiting:
             if self._stopped():
                 return BiasUnknown(self.nodes, len(waiting))
@@ -151,22 +168,44 @@ class _Search:
             self.nodes += 1
             if self.progress is not None:
                 self.progress(f"{self.nodes} parts, {len(waiting)} open", -1.0)
-            ranges, lead = self._ranges(part)
-            if lead > 0:
+            ranges, leads = self.ranges(part)
+            if self.closed(part, ranges, leads):
                 continue
             choice = self._choice(part, ranges)
             if choice is not None:
                 waiting += self._halves(part, choice)
                 continue
-            found = self._one_pattern(part)
-            if found is not None:
+            found = self.one_pattern(part)
+            if found is not None and self.final(found):
                 return found
             if self._stopped():
                 return BiasUnknown(self.nodes, len(waiting) + 1)
         return BiasRight(self.nodes)
 
-    def _ranges(self, part: _Part) -> tuple[list[Bounds], float]:
-        """Bounds of v in every hidden layer, and a lower bound of min over k of β_y − β_k."""
+    def root(self) -> Part:
+        """The whole box."""
+        bounds = root_bounds(self.network, self.lower, self.upper)[1]
+        return Part(bounds, _phases(self.network, bounds, ()), ())
+
+    def matters(self, lead: float | Fraction) -> bool:
+        """Whether a pattern with this β_y − β_k would be an answer."""
+        return lead <= 0
+
+    def closed(self, part: Part, ranges: list[Bounds], leads: np.ndarray) -> bool:
+        """Whether bounds show that the part has no answer.
+
+        Args:
+            part: of the box.
+            ranges, leads: as ``ranges`` gives them.
+        """
+        return not any(self.matters(lead) for lead in leads.tolist())
+
+    def final(self, found: BiasWrong) -> bool:
+        """Whether the search is over with this answer."""
+        return True
+
+    def ranges(self, part: Part) -> tuple[list[Bounds], np.ndarray]:
+        """Bounds of v in every layer, and for each of ``others`` a number below β_y − β_k."""
         low = high = np.zeros(self.network.n_inputs)
         ranges: list[Bounds] = []
         for layer, phase in zip(self.network.layers[:-1], part.phases, strict=False):
@@ -174,15 +213,16 @@ class _Search:
             ranges.append((low, high))
             low = np.where(phase < 0, 0.0, np.where(phase > 0, low, np.minimum(low, 0.0)))
             high = np.where(phase < 0, 0.0, np.where(phase > 0, high, np.maximum(high, 0.0)))
+        ranges.append(affine_interval(self.network.layers[-1], low, high))
         lead, error = self.leads
         largest = np.maximum(np.abs(low), np.abs(high))
         lowest = affine_interval(lead, low, high)[0]
         with np.errstate(over="ignore", invalid="ignore"):
             lowest = lowest - 4 * UNIT * (abs(error.weight) @ largest + np.abs(error.bias))
             lowest -= np.abs(lowest) * (4 * UNIT)
-        return ranges, float(np.nan_to_num(lowest, nan=-np.inf).min())
+        return ranges, np.nan_to_num(lowest, nan=-np.inf)
 
-    def _choice(self, part: _Part, ranges: list[Bounds]) -> tuple[int, int] | None:
+    def _choice(self, part: Part, ranges: list[Bounds]) -> tuple[int, int] | None:
         """The neuron of the first layer with an open sign whose value may matter most."""
         for k, ((low, high), phase) in enumerate(zip(ranges, part.phases, strict=False)):
             if (phase == 0).any():
@@ -191,7 +231,7 @@ class _Search:
                 return k, int(np.where(phase == 0, np.nan_to_num(reach), -1.0).argmax())
         return None
 
-    def _halves(self, part: _Part, choice: tuple[int, int]) -> list[_Part]:
+    def _halves(self, part: Part, choice: tuple[int, int]) -> list[Part]:
         """The two parts where the neuron's pre-activation is ≤ 0 and ≥ 0, without empty ones."""
         k, i = choice
         found = []
@@ -213,22 +253,30 @@ class _Search:
                 found.append(made)
         return found
 
-    def _one_pattern(self, part: _Part) -> BiasWrong | None:
-        """A part with one pattern: wrong if β is, and if it has a point (None also if stopped)."""
-        beta = self._beta(part)
-        others = [k for k in range(len(beta)) if k != self.label and beta[k] >= beta[self.label]]
-        if not others:
+    def one_pattern(self, part: Part) -> BiasWrong | None:
+        """A part with one pattern: an answer if β is, and the part has a point.
+
+        None also if it was stopped.
+        """
+        beta = self.beta(part)
+        if not self.matters(self.lead(beta)):
             return None
         found = self._point(part)
-        if found is None:
-            return None
+        return None if found is None else self.wrong(part, beta, found)
+
+    def lead(self, beta: list[Fraction]) -> Fraction:
+        """min over k of β_y − β_k."""
+        return beta[self.label] - max(beta[k] for k in self.others)
+
+    def wrong(self, part: Part, beta: list[Fraction], x: tuple[Fraction, ...]) -> BiasWrong:
+        """The answer at a point of a part with one pattern."""
         pattern: list[bool] = []
         for layer, phase in zip(self.network.layers, part.phases, strict=True):
             pattern += [bool(p > 0) for p in phase[layer.relu]]
-        other = max(others, key=lambda k: beta[k])
-        return BiasWrong(found, tuple(pattern), other, self.nodes)
+        other = max(self.others, key=lambda k: beta[k])
+        return BiasWrong(x, tuple(pattern), other, self.nodes)
 
-    def _beta(self, part: _Part) -> list[Fraction]:
+    def beta(self, part: Part) -> list[Fraction]:
         """β of the part's pattern, exactly."""
         numerators, denominator = np.zeros(self.network.n_inputs, dtype=object), 1
         numerators[:] = 0
@@ -237,7 +285,7 @@ class _Search:
             numerators = np.where(phase > 0, numerators, 0)
         return [Fraction(int(v), denominator) for v in numerators]
 
-    def _point(self, part: _Part) -> tuple[Fraction, ...] | None:
+    def _point(self, part: Part) -> tuple[Fraction, ...] | None:
         """A point of the part, exactly; None if it has none, or when time is up."""
         n = self.network.n_inputs
         form = fmpq_mat(n, n + 1, [fmpq(int(i == j)) for i in range(n) for j in range(n + 1)])
@@ -270,20 +318,27 @@ class _Search:
 
 def _phased(
     network: Network, bounds: list[Bounds], splits: tuple[tuple[int, int, int], ...]
-) -> _Part | None:
-    """The part with all the signs that bounds and splits tell; None if it has no point.
+) -> Part | None:
+    """The part with all the signs that bounds and splits tell; None if it has no point."""
+    if any((low > high).any() for low, high in bounds):
+        return None
+    return Part(bounds, _phases(network, bounds, splits), splits)
+
+
+def _phases(
+    network: Network, bounds: list[Bounds], splits: tuple[tuple[int, int, int], ...]
+) -> list[np.ndarray]:
+    """See ``Part``.
 
     A sign that was not split is known only where 0 is excluded: on a kink either bit is consistent.
     """
-    phases = []
-    for layer, (low, high) in zip(network.layers, bounds, strict=True):
-        if (low > high).any():
-            return None
-        phase = np.where(~layer.relu | (low > 0), 1, np.where(high < 0, -1, 0)).astype(np.int8)
-        phases.append(phase)
+    phases = [
+        np.where(~layer.relu | (low > 0), 1, np.where(high < 0, -1, 0)).astype(np.int8)
+        for layer, (low, high) in zip(network.layers, bounds, strict=True)
+    ]
     for k, i, sign in splits:
         phases[k][i] = sign
-    return _Part(bounds, phases, splits)
+    return phases
 
 
 def _leads(layer: Layer, label: int) -> tuple[Layer, Layer]:

@@ -8,13 +8,14 @@ do not depend on the solver, or the answer is Unknown with the solver's status a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pulp
 
 from verifier.bounds.interval import Bounds
-from verifier.bounds.lp import Relaxation
+from verifier.bounds.lp import Relaxation, System
 from verifier.core.errors import SolverError
 from verifier.core.verdict import Proved, Refuted, Unknown, Verdict, Witness
 from verifier.search.lp_tree import ClauseSearch, LpEvidence, relaxed, slack_scale
@@ -115,31 +116,82 @@ def ask(relaxation: Relaxation, clause: Clause, solver: str, deadline: Deadline)
     if built is None or deadline.passed:
         return MilpHint("not asked: time limit", None, None)
     model, columns, binaries = built
+    status, found = _solved(model, solver, deadline.left, relaxation.system)
+    values, active = (_values(variables) for variables in (columns, binaries))
+    if not found or not (np.isfinite(values).all() and np.isfinite(active).all()):
+        return MilpHint(status, None, None)
+    return MilpHint(status, values, tuple(bool(v > 0.5) for v in active))
+
+
+class MilpModel:
+    """min cost · v over a system, some of whose columns are binary.
+
+    Args:
+        system: with bounds 0 and 1 for the binary columns.
+        binary: indices of these columns.
+        deadline: building stops when it has passed; then nothing is found.
+    """
+
+    def __init__(self, system: System, binary: np.ndarray, deadline: Deadline) -> None:
+        self._system = system
+        self._model: pulp.LpProblem = pulp.LpProblem("least", pulp.LpMinimize)
+        whole = set(binary.tolist())
+        self._columns = [
+            self._model.add_variable(
+                f"v{j}", float(low), float(high), pulp.LpBinary if j in whole else "Continuous"
+            )
+            for j, (low, high) in enumerate(zip(*system.columns, strict=True))
+        ]
+        self._built = True
+        for _, terms, low, high in _rows(system, self._columns):
+            if deadline.passed:
+                self._built = False
+                return
+            _add_row(self._model, terms, low, high)
+
+    def least(self, cost: np.ndarray, solver: str, seconds: float) -> np.ndarray | None:
+        """The best values that the solver finds, (columns,), or None.
+
+        Args:
+            cost: (columns,).
+            solver: an installed key of ``SOLVERS``.
+            seconds: its time.
+        """
+        if not self._built:
+            return None
+        terms = {self._columns[j]: float(cost[j]) for j in np.flatnonzero(cost).tolist()}
+        self._model.setObjective(pulp.LpAffineExpression(terms))
+        _, found = _solved(self._model, solver, seconds, self._system)
+        values = _values(self._columns)
+        return values if found and np.isfinite(values).all() else None
+
+
+def _solved(model: pulp.LpProblem, solver: str, seconds: float, system: System) -> tuple[str, bool]:
+    """Run a solver: its status in words, and whether it has a point."""
     name, _ = SOLVERS[solver]
-    options = _options(solver, relaxation)
-    limit = None if np.isinf(deadline.seconds) else max(deadline.left, 0.01)
-    engine = pulp.getSolver(name, msg=False, timeLimit=limit, **options)
+    limit = None if np.isinf(seconds) else max(seconds, 0.01)
+    engine = pulp.getSolver(name, msg=False, timeLimit=limit, **_options(solver, system))
     try:
         model.solve(engine)
     except Exception as error:
         # pyscipopt reports numerical trouble as a bare Exception, of no narrower type.
         if type(error) not in (Exception, pulp.PulpSolverError):
             raise
-        return MilpHint(f"error: {error}", None, None)
-    status = str(pulp.LpSolution[model.sol_status])
-    values = np.array([np.nan if v.varValue is None else v.varValue for v in columns], float)
-    active = np.array([np.nan if v.varValue is None else v.varValue for v in binaries], float)
+        return f"error: {error}", False
     found = model.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
-    if not found or not (np.isfinite(values).all() and np.isfinite(active).all()):
-        return MilpHint(status, None, None)
-    return MilpHint(status, values, tuple(bool(v > 0.5) for v in active))
+    return str(pulp.LpSolution[model.sol_status]), found
 
 
-def _options(solver: str, relaxation: Relaxation) -> dict[str, float | str]:
+def _values(variables: list[pulp.LpVariable]) -> np.ndarray:
+    """Their values, NaN where there is none."""
+    return np.array([np.nan if v.varValue is None else v.varValue for v in variables], float)
+
+
+def _options(solver: str, system: System) -> dict[str, float | str]:
     """What PuLP passes on to the solver."""
     if solver != "highs":
         return {}
-    large = relaxation.system.matrix.nnz > _PRESOLVE_ENTRIES
+    large = system.matrix.nnz > _PRESOLVE_ENTRIES
     return {**_HIGHS_OPTIONS, "presolve": "off" if large else "choose"}
 
 
@@ -169,18 +221,13 @@ def _model(
     # A comfortable margin is enough: the solver stops at the first point that has it.
     margin = model.add_variable("t", 0.0, slack_scale(relaxation, clause) / 1024)
     model.setObjective(margin + 0)
-    matrix, first_clause_row = system.matrix, system.matrix.shape[0] - len(clause.bound)
-    for i, (low, high) in enumerate(zip(*system.rows, strict=True)):
+    first_clause_row = system.matrix.shape[0] - len(clause.bound)
+    for i, terms, low, high in _rows(system, columns):
         if deadline.passed:
             return None
-        entries = slice(matrix.indptr[i], matrix.indptr[i + 1])
-        terms = {
-            columns[j]: float(value)
-            for j, value in zip(matrix.indices[entries], matrix.data[entries], strict=True)
-        }
         if i >= first_clause_row:
             terms[margin] = -1.0
-        _add_row(model, terms, float(low), float(high))
+        _add_row(model, terms, low, high)
     z, a = relaxation.unstable_columns
     binaries = []
     for u in range(len(z)):
@@ -190,6 +237,20 @@ def _model(
         _add_row(model, {columns[a[u]]: 1.0, columns[z[u]]: -1.0, binary: -low}, -np.inf, -low)
         _add_row(model, {columns[a[u]]: 1.0, binary: -high}, -np.inf, 0.0)
     return model, columns, binaries
+
+
+def _rows(
+    system: System, columns: list[pulp.LpVariable]
+) -> Iterator[tuple[int, dict[pulp.LpVariable, float], float, float]]:
+    """(index, terms, low, high) of every row of a system."""
+    matrix = system.matrix
+    for i, (low, high) in enumerate(zip(*system.rows, strict=True)):
+        entries = slice(matrix.indptr[i], matrix.indptr[i + 1])
+        terms = {
+            columns[j]: float(value)
+            for j, value in zip(matrix.indices[entries], matrix.data[entries], strict=True)
+        }
+        yield i, terms, float(low), float(high)
 
 
 def _add_row(
