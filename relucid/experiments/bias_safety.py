@@ -301,7 +301,7 @@ def _slope_table(slopes: dict[str, Any], scale: float) -> Table:
     places += [(f"on their balls of radius {float(r):g}", str(r)) for r in RADII]
     places += [("everywhere", "everywhere")]
     rows = tuple((where, slopes[key], scale_above(slopes[key])) for where, key in places)
-    heads = ("where", "max |J_ij| is at most (proved)", "least power of two λ with |J_ij| < λ/2")
+    heads = ("where", "no entry of J is larger (proved)", "least power of two λ above twice that")
     return Table(f"Bounds on the Jacobian; λ = {scale:g} is used", heads, rows, "slopes")
 
 
@@ -347,8 +347,9 @@ def _notes(
         "a point.",
         f"B_C̃ = B_C: the network of C̃ with a drawn matrix gave the same answers at "
         f"{direction['same']} of {len(case.indices)} moved points.",
-        "Cross-entropy in float32 has gradient 0 where softmax is rounded to 0 and 1: that is "
-        "masking, and no part of the theorem. Differences of outputs do not underflow.",
+        "Cross-entropy in float32 has gradient 0 where softmax is rounded to 0 and 1, and other "
+        "signs where softmax and 1 − softmax are rounded differently: that is masking, and no part "
+        "of the theorem. Differences of outputs have neither.",
         f"Uniform matrix: entries in [−λ, λ] with λ = {wide:g}, where the rate is proved to be at "
         f"most {excess:.3g} times that of random signs (plus {case.network.n_inputs} · 2^-20), "
         f"since |J_1j − J_2j| ≤ {slopes['difference']:.4g} at the points. Where a sign is not "

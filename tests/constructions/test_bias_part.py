@@ -12,6 +12,7 @@ from constructions.bias_part import (
     bias_part,
     bias_values,
     consistent,
+    constant_of,
     forms_of,
     signs_at,
 )
@@ -30,6 +31,7 @@ def test_off_the_kinks_it_is_the_value_minus_the_derivative(rng):
     signs = signs_at(network, x)
     pattern = tuple(sign > 0 for sign in signs)
     units, outputs = forms_of(network, pattern)
+    assert constant_of(network, pattern) == tuple(outputs.constant)
     value = network.exact(x)
     assert tuple(outputs.slope.dot(np.array(x, dtype=object)) + outputs.constant) == value
     for (slope, constant), sign in zip(units, signs, strict=True):
@@ -78,3 +80,5 @@ def test_what_is_refused():
         bias_values(many, (Fraction(0),))
     with pytest.raises(NetworkError):
         forms_of(many, (True,) * (MAX_FREE + 2))
+    with pytest.raises(NetworkError, match="17 ReLUs"):
+        constant_of(many, (True,) * MAX_FREE)

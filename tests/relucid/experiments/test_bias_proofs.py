@@ -39,7 +39,7 @@ def test_bias_verified(capsys, tmp_path):
 def test_bias_safety(capsys, tmp_path):
     rates, slopes, direction, law = tables(capsys, "bias-safety", tmp_path, "--limit", 4)
     assert [row["radius"] for row in rates] == [0.1, 0.2, 0.3]
-    bounds = [row["max |J_ij| is at most (proved)"] for row in slopes]
+    bounds = [row["no entry of J is larger (proved)"] for row in slopes]
     assert bounds == sorted(bounds)
     # The theorem: proved for every matrix, at every coordinate; the margin in floats agrees.
     assert [row["coordinates ±sign R_2j"] for row in direction[:3]] == [1, 1, 1]
