@@ -187,7 +187,9 @@ def _worst(
     return x, t
 
 
-def proved_margin(network: Network, box: Box, label: int, *, backward: bool = True) -> Fraction:
+def proved_margin(
+    network: Network, box: Box, label: int, *, backward: bool = True, timeout: float = math.inf
+) -> Fraction:
     """A lower bound of the margin on a box from bounds alone, without a search.
 
     Args:
@@ -195,6 +197,7 @@ def proved_margin(network: Network, box: Box, label: int, *, backward: bool = Tr
         box: where.
         label: the output that should be the largest.
         backward: by backward linear bounds; else by intervals.
+        timeout: wall-clock seconds after which layers keep their interval bounds.
 
     Raises:
         NetworkError: bounds leave the float64 range.
@@ -203,7 +206,8 @@ def proved_margin(network: Network, box: Box, label: int, *, backward: bool = Tr
     prop = Property.robustness(box, label, network.n_outputs)
     (problem,) = (p for p in problems(network, prop) if isinstance(p, Problem))
     if backward:
-        bounds = root_bounds(problem.slacks, *problem.box)[1]
+        limit = Deadline(timeout)
+        bounds = root_bounds(problem.slacks, *problem.box, stop=lambda: limit.passed)[1]
     else:
         bounds = interval_bounds(problem.slacks, *problem.box)
     low = float(bounds[-1][0].min())
@@ -255,7 +259,7 @@ class _Response:
         self.network, self.sample, self.seed, self.progress = network, sample, seed, progress
         self.deadline = Deadline(timeout)
         inside = [x for x in starts if sample.ball.contains(x)]
-        self.low = proved_margin(network, sample.ball.box, sample.label)
+        self.low = proved_margin(network, sample.ball.box, sample.label, timeout=timeout)
         self.point, self.high = _worst(network, sample, [sample.ball.center, *inside])
 
     def run(self, gap: Fraction | None) -> Answer:

@@ -176,7 +176,7 @@ def _block(
 def _decide(shop: Workshop, network: Network, sample: Sample, index: int) -> Decided:
     box, label = sample.ball.box, sample.label
     intervals = proved_margin(network, box, label, backward=False) > 0
-    backward = proved_margin(network, box, label) > 0
+    backward = proved_margin(network, box, label, timeout=shop.timeout) > 0
     prop = Property.robustness(box, label, network.n_outputs)
     started = time.monotonic()
     verdict = certify(

@@ -37,7 +37,7 @@ LARGE, SMALL = "lenet5", "mlp"
 ATTACKED, DECIDED_LARGE, DECIDED_SMALL, VALUED = 200, 20, 200, 20
 #: How far apart the bounds of a margin may stay.
 GAP = Fraction(1, 8)
-PAYOFFS = (MARGIN, truncated(Fraction(10)), ramp(Fraction(1)))
+PAYOFFS = (MARGIN, truncated(Fraction(1)), ramp(Fraction(1)))
 
 _HEADS = (
     "network", "training", "radius", "accuracy, Torch", "under attack", "attacked",
@@ -105,7 +105,7 @@ def _notes(shop: Workshop, valued: bool) -> tuple[str, ...]:
     """What a reader must know."""
     notes = [
         "normal is without adversarial training, adversarial with it (cross-entropy), "
-        "adversarial-cw with the margin loss of the game, margins beyond 10 earning nothing. The "
+        "adversarial-cw with the margin loss of the game, margins beyond 1 earning nothing. The "
         "slides' table has the same columns; its figures were not at hand.",
         "accuracy: all held-out points, Torch, float32. under attack: what the ensemble `auto` "
         "leaves of the first points; every success is inside its ball and wrong in exact "

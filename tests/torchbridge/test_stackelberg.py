@@ -106,6 +106,7 @@ def test_random_networks_on_segments():
         sample = Sample(LinfBall((center,), eps), label)
         assert proved_margin(network, sample.ball.box, label, backward=False) <= t
         assert proved_margin(network, sample.ball.box, label) <= t
+        assert proved_margin(network, sample.ball.box, label, timeout=0) <= t
         answer = best_response(network, sample, timeout=60, gap=Fraction(1, 1024))
         assert answer.low <= t <= answer.high <= answer.low + Fraction(1, 1024)
         assert answer.safe == (t > 0)
@@ -134,7 +135,7 @@ def test_the_time_limit_leaves_bounds(monkeypatch):
         label = max(range(3), key=lambda k: exact_margin(network, k, sample.ball.center))
     sample = Sample(sample.ball, label)
     monkeypatch.setattr(stackelberg, "certify", lambda *a, **k: stackelberg.Unknown("none"))
-    monkeypatch.setattr(stackelberg, "proved_margin", lambda *a: Fraction(-9))
+    monkeypatch.setattr(stackelberg, "proved_margin", lambda *a, **k: Fraction(-9))
     answer = best_response(network, sample, timeout=1, gap=Fraction(1, 8))
     assert answer.safe is None
     assert answer.low == -9 < 0 < answer.high == exact_margin(network, label, answer.point)
