@@ -44,6 +44,8 @@ from verifier.search.bias_box import bias_lost
 
 RADII = (Fraction(1, 10), Fraction(1, 5), Fraction(3, 10))
 EPS = 0.1
+#: Means of blocks of pixels differ by less than pixels do.
+FEW_EPS = 0.02
 POINTS = 200
 #: Matrices drawn, random corners of every ball, points with few coordinates.
 _DRAWS, _CORNERS, _FEW = 32, 32, 20
@@ -63,9 +65,9 @@ class _Case:
     near: tuple[list[Bounds], ...]
 
     @classmethod
-    def of(cls, shop: Workshop, count: int) -> _Case:
+    def of(cls, shop: Workshop, count: int, eps: float) -> _Case:
         """Train, and take the first points that are right for every consistent pattern."""
-        model = shop.trained("bias-adversarial", architecture="mlp", eps=EPS)
+        model = shop.trained("bias-adversarial", architecture="mlp", eps=eps)
         network, data = model.model.network, shop.data.held_out
         indices: list[int] = []
         for i in range(len(data)):
@@ -117,7 +119,7 @@ def run(shop: Workshop) -> Findings:
         CertificateError: the law of the direction is not what the theorem says.
         OSError: a folder cannot be written to.
     """
-    case = _Case.of(replace(shop, data=of_parity(shop.data)), shop.limit or POINTS)
+    case = _Case.of(replace(shop, data=of_parity(shop.data)), shop.limit or POINTS, EPS)
     key = [case.model.path.name, len(case.indices), str(_ATTACK), _DRAWS, _CORNERS]
     slopes = shop.remembered("bias-safety-slopes", [*key, list(map(str, RADII))],
                              partial(_slopes, case))  # fmt: skip
@@ -130,7 +132,7 @@ def run(shop: Workshop) -> Findings:
         name = f"bias-safety-{radius.numerator}-{radius.denominator}"
         rates.append(shop.remembered(name, [*key, scale, str(radius)], step))
     small = replace(case.shop, data=pooled(case.shop.data, *_BLOCKS), architecture="mlp")
-    few = _Case.of(small, min(_FEW, len(case.indices)))
+    few = _Case.of(small, min(_FEW, len(case.indices)), FEW_EPS)
     settings = [few.model.path.name, len(few.indices), list(map(str, RADII))]
     law = shop.remembered("bias-safety-law", settings, partial(_law, few))
     return _findings(case, slopes, scale, direction, rates, few, law)
@@ -328,7 +330,11 @@ def _law_table(few: _Case, law: dict[str, Any]) -> Table:
         "radius", "points", "sign vectors, each once", "lost along the hidden gradient (exact)",
         "lost by random signs (exact)",
     )  # fmt: skip
-    return Table(f"The exact law with {few.network.n_inputs} coordinates", heads, rows, "law")
+    title = (
+        f"The exact law with {few.network.n_inputs} coordinates, means of blocks of pixels "
+        f"(trained at radius {FEW_EPS:g})"
+    )
+    return Table(title, heads, rows, "law")
 
 
 def _notes(
