@@ -1,4 +1,4 @@
-"""Foolbox and the Adversarial Robustness Toolbox at equal radius, where they are installed."""
+"""Foolbox, the Adversarial Robustness Toolbox and torchattacks, where they are installed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from torchbridge.attacks.exact import Exact
+from torchbridge.attacks.fab import FAB
 from torchbridge.attacks.regions import Region
 from torchbridge.attacks.target import Target
 from verifier.core.exact import fractions
@@ -48,6 +49,8 @@ def rivals(
         yield from _foolbox(Flat(target), radius)
     if find_spec("art") is not None:
         yield from _art(Flat(target), shape, target.n_outputs, radius)
+    if find_spec("torchattacks") is not None:
+        yield _fab(Flat(target), shape, target.n_outputs, radius)
 
 
 def _foolbox(module: Any, radius: float) -> Iterator[tuple[str, Rival]]:
@@ -105,6 +108,25 @@ def _art(
             return np.asarray(moved.reshape(len(x), -1))
 
         yield name, run
+
+
+def _fab(
+    module: Any, shape: tuple[int, int, int], classes: int, radius: float
+) -> tuple[str, Rival]:
+    """The fast adaptive boundary attack as its authors wrote it, with as many steps as ours."""
+    import torchattacks
+
+    ours = FAB()
+    attack = torchattacks.FAB(
+        module, norm="Linf", eps=radius, steps=ours.steps, n_restarts=1, multi_targeted=True,
+        n_classes=classes,
+    )  # fmt: skip
+
+    def run(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        moved = attack(torch.tensor(x).reshape(-1, *shape), torch.tensor(labels))
+        return np.asarray(moved.detach().reshape(len(x), -1).numpy())
+
+    return "torchattacks fab", run
 
 
 def claims(

@@ -4,9 +4,9 @@
 
 Parts: ``pixels`` (JSMA at 1 to 8 % of the pixels, differential evolution with 1, 3 and 5),
 ``balls`` (each ℓ∞ method at two radii), ``gap`` (the ensemble beside what the verifier proves and
-refutes), ``masked`` (PGD, BPDA, EOT and Square where gradients are masked) and ``rivals`` (foolbox
-and ART, where they are installed, at equal radius on the same points). On the bundled networks for
-digits, and with --mnist on a network of two hidden layers that is trained on all 60000 images.
+refutes), ``masked`` (PGD, BPDA, EOT and Square where gradients are masked) and ``rivals`` (foolbox,
+ART and torchattacks, where they are installed, at equal radius on the same points). On the bundled
+networks for digits, and with --mnist on a network of two hidden layers trained on all 60000 images.
 FOLDER gets attacks.csv, attacks.md, and attacks.png with the success rates on pixels.
 """
 
@@ -230,7 +230,7 @@ def masked(one: Subject) -> Iterator[Row]:
 
 
 def beside(one: Subject) -> Iterator[Row]:
-    """Foolbox and ART on the same points, and what is left of their claims exactly."""
+    """Foolbox, ART and torchattacks on the same points; what is left of their claims exactly."""
     radius = Fraction(one.radii[1])
     target, regions = one.target, one.regions(Norm.linf, radius)
     for name in ("fgsm", "pgd", "apgd", "fab", "square", "auto"):

@@ -38,7 +38,7 @@ class Effort:
 
 
 METHODS: dict[str, Callable[[], tuple[tuple[str, Any], ...]]] = {
-    "fgsm": lambda: (("fgsm", FGSM()),),
+    "fgsm": lambda: (("fgsm", FGSM()), ("fgsm", FGSM(Loss.ce))),
     "pgd": lambda: (("pgd", PGD()),),
     "cw": lambda: (("cw", CWLinf()),),
     "cw-l2": lambda: (("cw-l2", CWL2()),),
