@@ -119,6 +119,10 @@ def load(
                 _, number, name = key.split(".", 2)
                 moments.setdefault(int(number), {})[name] = torch.from_numpy(value)
         optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+        for parameter, kept in optimiser.state.items():
+            for name, value in kept.items():
+                if value.shape == parameter.shape:  # in the order of its numbers, as in a new run
+                    kept[name] = torch.empty_like(parameter).copy_(value)
     except (KeyError, ValueError, RuntimeError, TypeError) as problem:
         raise DataError(f"{path}: the checkpoint does not fit the run: {problem}") from problem
     return state

@@ -91,6 +91,9 @@ class Training:
             raise DataError(f"{data.name}: only pictures can be mirrored and moved")
         model = build(recipe.architecture, data.shape, data.n_classes, recipe.seed)
         self.model = model.to(self.device)
+        if self.device.type == "cpu":
+            # A convolution's gradient by its one input channel is twice as fast in this order.
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.rate, weight_decay=recipe.decay
         )
@@ -152,6 +155,7 @@ class Training:
                 saved = time.monotonic()
             listen(self._report(left))
         self.save()
+        self.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return self.model.eval()
 
     def _order(self, epoch: int) -> Tensor:

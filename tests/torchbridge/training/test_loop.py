@@ -104,9 +104,12 @@ def test_every_recipe_takes_a_step_and_is_repeatable(name, digits):
     assert not same(before, tensors(first.model))
 
 
-@pytest.mark.parametrize("steps", [1, 4, 7, 10, 11])
-def test_an_interrupted_run_ends_with_the_same_bits(steps, digits, tmp_path):
-    made = recipe("adversarial", architecture="mlp", epochs=3, batch=64, seed=2)
+@pytest.mark.parametrize(
+    ("steps", "architecture"),
+    [(1, "mlp"), (4, "mlp"), (7, "mlp"), (10, "mlp"), (11, "mlp"), (6, "small-cnn")],
+)
+def test_an_interrupted_run_ends_with_the_same_bits(steps, architecture, digits, tmp_path):
+    made = recipe("adversarial", architecture=architecture, epochs=3, batch=64, seed=2)
     whole = Training(made, *small(digits))
     whole.run()
     part = Training(made, *small(digits), path=tmp_path / "c", every=0.0)
