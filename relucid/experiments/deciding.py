@@ -102,13 +102,9 @@ def attacked(shop: Workshop, trained: Trained, eps: Fraction, count: int) -> lis
 
 def _attack(shop: Workshop, trained: Trained, eps: Fraction, count: int) -> list[Attacked]:
     network, balls = trained.model.network, samples(shop, eps, count)
-    form = shop.data.held_out_points.shape
     # The module as it was trained: convolutions are faster than the matrices they are.
-    module = trained.module.requires_grad_(False)
-    target = Target(
-        lambda x: module(x.reshape(-1, *form)), network.exact, Decision(Rule.argmax),
-        network.n_outputs,
-    )  # fmt: skip
+    module, form = trained.module.requires_grad_(False), shop.data.held_out_points.shape
+    target = Target.of_module(module, form, Decision(Rule.argmax))
     run = Run(shop.seed, progress=shop.reporter.update)
     with threads_for(network, min(run.batch, count)):
         results = list(

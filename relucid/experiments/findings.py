@@ -160,8 +160,11 @@ def lines(
 
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.subplots()
-    for name, values in series.items():
-        axes.plot(places, [100 * float(v) for v in values], marker="o", label=name)
+    for k, (name, values) in enumerate(series.items()):
+        # Lines that coincide stay visible: the later ones are thinner, with smaller marks.
+        size = 9 * 0.7**k
+        shares = [100 * float(v) for v in values]
+        axes.plot(places, shares, marker="o", markersize=size, linewidth=size / 2, label=name)
     axes.set(title=title, xlabel=x_title, ylabel=f"{y_title}, %", ylim=(-2, 102))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -33,7 +33,7 @@ def run(shop: Workshop) -> Findings:
         for eps in RADII
     ]
     rows = [_row(eps, c) for eps, c in zip(RADII, counts, strict=True)]
-    used = f"{model.recipe.architecture} on {shop.data.held_out.name}"
+    used = f"{model.recipe.architecture} on {shop.data.title}"
     title = f"{used}: under attack ≥ exact ≥ certified"
     series = {
         "under attack": [c.share(c.standing) for c in counts],

@@ -55,7 +55,7 @@ def run(shop: Workshop) -> Findings:
     """
     players = [_player(shop, radius) for radius in TRAINED]
     rows = tuple(_row(player) for player in players)
-    used = f"{players[0].model.recipe.architecture} on {shop.data.held_out.name}"
+    used = f"{players[0].model.recipe.architecture} on {shop.data.title}"
     title = f"{used}: accuracy against adversarial accuracy at {EPS}"
     series = {
         "accuracy": [p.accuracy for p in players],

@@ -47,6 +47,11 @@ class Data:
     learnt_points: Points
     held_out_points: Points
 
+    @property
+    def title(self) -> str:
+        """What is measured on, without its folder: for titles."""
+        return Path(self.held_out.name).name
+
     @classmethod
     def of(cls, name: str, held_out: str | None) -> Data:
         """The training part of a set, and its test part or another set.

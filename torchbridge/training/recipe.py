@@ -96,7 +96,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("normal", Natural(), epochs=8),
             Recipe("adversarial", Adversarial(), epochs=15),
             Recipe("adversarial-fast", Adversarial(Ascent(1, 1.25)), epochs=15),
-            Recipe("adversarial-cw", MarginGame(tau=1.0), epochs=15),
+            Recipe("adversarial-cw", MarginGame(tau=1.0), epochs=15, ramp=0.5),
             Recipe("trades", Trades(), epochs=15),
             Recipe("bias-adversarial", BiasAdversarial(), epochs=15),
             Recipe("certified", Certified(), "small-cnn", epochs=40, ramp=0.5),
