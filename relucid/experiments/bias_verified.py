@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from statistics import median
@@ -33,7 +33,7 @@ _ATTACK = PGD(steps=20, restarts=3)
 _HEADS = (
     "radius", "points", "right at the point (exact)", "right under attack (exact witnesses)",
     "not refuted (exact)", "proved (exact)", "undecided", "refuted by the attack",
-    "refuted by the MILP", "median seconds",
+    "refuted by the MILP", "median seconds of a search",
 )  # fmt: skip
 
 
@@ -49,6 +49,9 @@ def run(shop: Workshop) -> Findings:
     network, data = model.model.network, shop.data.held_out
     indices = range(min(shop.limit or POINTS, len(data)))
     rows: list[tuple[Cell, ...]] = []
+    # A wrong point of a ball lies in all larger ones.
+    refuted = [False] * len(indices)
+    before: list[dict[str, Any]] = [{"answer": "undecided"}] * len(indices)
     for radius in RADII:
         balls = Balls.around(data, indices, radius)
         attacked = shop.remembered(
@@ -59,10 +62,11 @@ def run(shop: Workshop) -> Findings:
         for first in range(0, len(indices), _CHUNK):
             part = range(first, min(first + _CHUNK, len(indices)))
             settings = [model.path.name, str(radius), list(part), shop.timeout]
-            step = partial(_decided, shop, network, balls, part)
+            step = partial(_decided, shop, network, balls, {i: before[i] for i in part})
             found = shop.remembered(f"bias-decided-{_name(radius)}-{first}", settings, step)
             decided += found["points"]
-        rows.append(_row(radius, attacked, decided))
+        rows.append(_row(radius, attacked, decided, refuted))
+        before = decided
     title = f"The bias classifier of {model.recipe.architecture} on balls of {data.name}"
     series = {head: [row[k] for row in rows] for k, head in enumerate(_HEADS[2:6], 2)}
     return Findings(
@@ -75,8 +79,9 @@ def run(shop: Workshop) -> Findings:
             f"ascent on C's margin ({_ATTACK.restarts} starts of {_ATTACK.steps} steps), one step "
             f"along the sign of C's gradient, and {_CORNERS} random corners; each point counts "
             "only if exact arithmetic finds the bias part wrong there. Refuted: by the attack or "
-            f"by the MILP search, with an exact point. Undecided: after {shop.timeout:g} s. Balls "
-            "lie around the float32 inputs, cut to [0, 1] for pictures.",
+            "by the MILP search, with an exact point of the ball or of a smaller one. Undecided: "
+            f"after {shop.timeout:g} s. Balls lie around the float32 inputs, cut to [0, 1] for "
+            "pictures.",
         ),
         {"": bars([_text(row[0]) for row in rows], series, title, "share")},  # type: ignore[arg-type]
     )
@@ -100,10 +105,22 @@ def _attacked(shop: Workshop, model: Trained, network: Network, balls: Balls) ->
     return {"wrong": wrong, "lost": lost}
 
 
-def _decided(shop: Workshop, network: Network, balls: Balls, part: Sequence[int]) -> dict[str, Any]:
-    """What is proved or refuted of some balls; every witness is checked by other code."""
+def _decided(
+    shop: Workshop, network: Network, balls: Balls, before: Mapping[int, dict[str, Any]]
+) -> dict[str, Any]:
+    """What is proved or refuted of some balls; every witness is checked by other code.
+
+    Args:
+        shop: for the time limit and progress.
+        network: decided.
+        balls: all of them.
+        before: which ones, with the records of a smaller radius, whose witnesses are kept.
+    """
     found = []
-    for i in part:
+    for i, known in before.items():
+        if known["answer"] == "refuted":
+            found.append(known | {"seconds": 0.0})
+            continue
         label, started = int(balls.labels[i]), monotonic()
 
         def progress(what: str, share: float, i: int = i) -> None:
@@ -125,9 +142,15 @@ def _decided(shop: Workshop, network: Network, balls: Balls, part: Sequence[int]
 
 
 def _row(
-    radius: Fraction, attacked: dict[str, Any], decided: Sequence[dict[str, Any]]
-) -> tuple[Cell, ...]:
+    radius: Fraction, attacked: dict[str, Any], decided: Sequence[dict[str, Any]],
+    refuted: list[bool],
+) -> tuple[Cell, ...]:  # fmt: skip
     """One radius.
+
+    Args:
+        radius: of the balls.
+        attacked, decided: what was found.
+        refuted: at smaller radii; this one's are entered.
 
     Raises:
         CertificateError: a ball is both proved and refuted.
@@ -135,12 +158,13 @@ def _row(
     n = len(decided)
     answers = [record["answer"] for record in decided]
     lost, milp = attacked["lost"], [answer == "refuted" for answer in answers]
-    for i, (answer, found) in enumerate(zip(answers, lost, strict=True)):
-        if answer == "proved" and found:
+    refuted[:] = [a or b or c for a, b, c in zip(lost, milp, refuted, strict=True)]
+    for i, (answer, wrong) in enumerate(zip(answers, refuted, strict=True)):
+        if answer == "proved" and wrong:
             raise CertificateError(f"ball {i} of radius {radius} is both proved and refuted")
-    refuted = [a or b for a, b in zip(lost, milp, strict=True)]
     proved = answers.count("proved")
-    seconds = median(record["seconds"] for record in decided)
+    spent = [record["seconds"] for record in decided if record["seconds"] > 0]
+    seconds = median(spent) if spent else None
     return (
         float(radius), n, 1 - Fraction(sum(attacked["wrong"]), n), 1 - Fraction(sum(lost), n),
         1 - Fraction(sum(refuted), n), Fraction(proved, n), n - proved - sum(refuted),

@@ -24,6 +24,10 @@ def test_bias_verified(capsys, tmp_path):
         assert shares == sorted(shares, reverse=True)
         undecided = row["not refuted (exact)"] - row["proved (exact)"]
         assert row["undecided"] == pytest.approx(6 * undecided)
+    # A wrong point of a ball lies in the larger ones, and is kept.
+    for head, falling in (("not refuted (exact)", True), ("refuted by the MILP", False)):
+        column = [row[head] for row in rows]
+        assert column == sorted(column, reverse=falling)
     assert rows[0]["proved (exact)"] > 0
     assert rows[-1]["not refuted (exact)"] < 1
     steps = sorted((tmp_path / "steps").iterdir())
