@@ -15,6 +15,7 @@ from relucid.certify import certify
 from relucid.check import check
 from relucid.demo import demo
 from relucid.experiment import experiment
+from relucid.generate import generate
 from relucid.hardness import hardness
 from relucid.lipschitz import lipschitz
 from relucid.radius import radius
@@ -56,6 +57,7 @@ app.command(rich_help_panel="Prove")(certify)
 app.command(rich_help_panel="Prove")(check)
 app.command(rich_help_panel="Prove")(demo)
 app.command(rich_help_panel="Build")(build)
+app.command(rich_help_panel="Build")(generate)
 app.command(rich_help_panel="Build")(hardness)
 app.command(rich_help_panel="Build")(train)
 app.command(rich_help_panel="Measure")(attack)

@@ -83,7 +83,11 @@ class Reporter:
 
     def finish(self, verdict: Verdict) -> None:
         """An instance has its verdict."""
-        self.tally[word(verdict)] += 1
+        self.advance(word(verdict))
+
+    def advance(self, kind: str) -> None:
+        """An instance is finished, and counts as of this kind."""
+        self.tally[kind] += 1
         if self._bar is not None:
             self._bar.advance(self._task)
 

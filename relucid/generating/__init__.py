@@ -1,0 +1,1 @@
+"""Families of instances with known truth, one a module: what ``relucid generate`` writes."""
