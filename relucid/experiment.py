@@ -25,6 +25,7 @@ class ExperimentName(StrEnum):
     few_pixels = "few-pixels"
     bias_verified = "bias-verified"
     bias_safety = "bias-safety"
+    parameter_attack = "parameter-attack"
 
 
 def experiment(
@@ -98,6 +99,9 @@ def experiment(
     bias-verified: the bias part on whole balls: right under attack, not refuted, proved.
 
     bias-safety: attacks along a gradient that a random matrix hides, beside random signs.
+
+    parameter-attack: what is left of robustness when every number of a network may change a little,
+    by an exact construction and by gradients.
     """
     require_seconds(timeout)
     from torchbridge.installed import require_torch

@@ -20,6 +20,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "few-pixels": "relucid.experiments.few_pixels",
         "bias-verified": "relucid.experiments.bias_verified",
         "bias-safety": "relucid.experiments.bias_safety",
+        "parameter-attack": "relucid.experiments.parameter_attack",
     }
 )
 """Name to module; the module's function ``run`` takes a workshop and gives findings."""
