@@ -26,6 +26,7 @@ class ExperimentName(StrEnum):
     bias_verified = "bias-verified"
     bias_safety = "bias-safety"
     parameter_attack = "parameter-attack"
+    bias_attacks = "bias-attacks"
 
 
 def experiment(
@@ -102,6 +103,9 @@ def experiment(
 
     parameter-attack: what is left of robustness when every number of a network may change a little,
     by an exact construction and by gradients.
+
+    bias-attacks: how often random directions create adversaries of the bias classifier, and what
+    white-box, black-box and safe-direction attacks reach, at three radii.
     """
     require_seconds(timeout)
     from torchbridge.installed import require_torch

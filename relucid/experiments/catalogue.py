@@ -21,6 +21,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "bias-verified": "relucid.experiments.bias_verified",
         "bias-safety": "relucid.experiments.bias_safety",
         "parameter-attack": "relucid.experiments.parameter_attack",
+        "bias-attacks": "relucid.experiments.bias_attacks",
     }
 )
 """Name to module; the module's function ``run`` takes a workshop and gives findings."""
