@@ -77,9 +77,9 @@ def test_loading_digits_does_not_import_scikit_learn():
         None,
         b"",
         b"no gzip",
-        gzip.compress(b"1,2\n3,4\n"),
-        gzip.compress(b"a,b\n"),
-        gzip.compress(b"1,2\n3\n"),
+        gzip.compress(b"1,2\n3,4\n", mtime=0),
+        gzip.compress(b"a,b\n", mtime=0),
+        gzip.compress(b"1,2\n3\n", mtime=0),
     ],
 )
 def test_another_file_of_digits_is_refused(tmp_path, monkeypatch, content):
