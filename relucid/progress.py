@@ -18,7 +18,7 @@ class Reporter:
     """Reports on a run of several instances; used as a context manager.
 
     Args:
-        total: number of instances.
+        total: number of instances; a single one is not counted.
         stream: where to, stderr by default.
     """
 
@@ -42,10 +42,11 @@ class Reporter:
                 TimeElapsedColumn,
             )
 
+            counter = [MofNCompleteColumn()] if self.total > 1 else []
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
+                *counter,
                 TimeElapsedColumn(),
                 console=Console(file=self.stream),
                 transient=True,
@@ -103,5 +104,5 @@ class Reporter:
             text = f"{self.name}{detail}" + (f" ({counts})" if counts else "")
             self._bar.update(self._task, description=text.replace("[", r"\["))
             return
-        done = f"{self.done}/{self.total} done" + (f" ({counts})" if counts else "")
-        print(f"{done}; {self.name}{detail}", file=self.stream, flush=True)
+        done = f"{self.done}/{self.total} done" + (f" ({counts})" if counts else "") + "; "
+        print(f"{done if self.total > 1 else ''}{self.name}{detail}", file=self.stream, flush=True)

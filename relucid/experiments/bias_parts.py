@@ -27,7 +27,7 @@ EPS = 0.1
 _CHANGES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "normal": {},
-        "adversarial": {"objective": Adversarial(Ascent(3, 0.5)), "epochs": 8},
+        "adversarial": {"objective": Adversarial(Ascent(3, 0.5)), "epochs": 20},
         "bias-adversarial": {
             "objective": BiasAdversarial(Ascent(1, 1.25)),
             "epochs": 6,

@@ -42,7 +42,7 @@ def test_an_unknown_fraction_is_not_shown(clock):
         reporter.begin("p")
         clock[0] = 11
         reporter.update("searching", -1)
-    assert stream.getvalue() == "0/1 done; p: searching\n"
+    assert stream.getvalue() == "p: searching\n"
 
 
 def test_a_short_run_says_nothing(capsys):
