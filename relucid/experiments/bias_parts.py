@@ -22,16 +22,15 @@ SLIDES = {
     "bias-adversarial": ("0.28", "99.09", "99.43"),
 }
 EPS = 0.1
-#: Shorter than the recipes: attacks within training are of three steps, or of one; the bias part,
-#: whose loss says nothing of how its regions move, takes a larger step size than C.
+#: Shorter than the recipes: attacks within training are of three steps, or of one.
 _CHANGES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "normal": {},
         "adversarial": {"objective": Adversarial(Ascent(3, 0.5)), "epochs": 20},
         "bias-adversarial": {
             "objective": BiasAdversarial(Ascent(1, 1.25)),
-            "epochs": 6,
-            "rate": 1e-2,
+            "epochs": 15,
+            "rate": 3e-3,
         },
     }
 )

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from torchbridge.attacks.interface import margin
-from torchbridge.bias_classifier import parts
+from torchbridge.straight_through import straight_through_parts
 from torchbridge.training.interval import worst_logits, worst_logits_backward
 
 PointLoss = Callable[[Tensor], Tensor]
@@ -220,15 +220,18 @@ class BiasAdversarial:
     """Cross-entropy of the bias part B_C, and of C, at the worst points for C (T8).
 
     B_C has no gradient to climb; points are sought along that of C, which is what an attacker of
-    the original model does.
+    the original model does. Weights have one through ``torchbridge.straight_through``: without it
+    B_C stays several points behind.
 
     Args:
         ascent: the attack on the cross-entropy of C.
         whole: weight of the cross-entropy of C.
+        width: of the smooth gates of the gradient.
     """
 
     ascent: Ascent = Ascent()
     whole: float = 1.0
+    width: float = 1.0
     robust = True
 
     def loss(self, model: nn.Sequential, balls: Balls, noise: Generator) -> Tensor:
@@ -239,6 +242,6 @@ class BiasAdversarial:
 
         with _Evaluating(model):
             x = self.ascent.run(balls, climb, noise)
-            found = parts(model, x)
+            found = straight_through_parts(model, x, self.width)
         whole = functional.cross_entropy(found.output, balls.labels)
         return functional.cross_entropy(found.bias, balls.labels) + self.whole * whole
