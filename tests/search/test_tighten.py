@@ -12,6 +12,7 @@ from verifier.bounds.linear import root_bounds
 from verifier.core.network import Layer, Network
 from verifier.core.property import Box
 from verifier.search import tighten
+from verifier.search.subproblems import Batch
 from verifier.search.tighten import tighten_layer
 
 
@@ -166,3 +167,27 @@ def test_enough_rounds_find_the_exact_minimum():
     low, high = tighten_layer(engine, bounds, 1, 8, never)
     assert -1.375 - 1e-6 <= low[0] <= -1.375
     assert 0.125 <= high[0] <= 0.125 + 1e-3
+
+
+def test_leaves_fit_into_the_memory_they_are_given(monkeypatch):
+    """Few goals at a time give the bounds that all give together."""
+    rng = np.random.default_rng(7)
+    network = network_of(rng, (6, 20, 20, 20), "dense")
+    engine, bounds = prepared(network, *cube(6))
+    sizes: list[int] = []
+    split = tighten.split_goals
+
+    def watched(batch, rounds, stop):
+        leaves = split(batch, rounds, stop)
+        sizes.append(len(leaves) * Batch.unit_bytes() * len(leaves.units))
+        return leaves
+
+    monkeypatch.setattr(tighten, "split_goals", watched)
+    together = tighten_layer(engine, bounds, 2, 20, never)
+    monkeypatch.setattr(tighten, "_CHUNK_BYTES", max(sizes) / 3)
+    before = len(sizes)
+    apart = tighten_layer(engine, bounds, 2, 20, never)
+    assert len(sizes) > before + 1
+    assert max(sizes[before:]) <= max(sizes[:before]) / 2
+    for few, all_ in zip(apart, together, strict=True):
+        assert np.allclose(few, all_, rtol=1e-3, atol=1e-3)

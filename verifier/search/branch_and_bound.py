@@ -117,7 +117,7 @@ class NeuronSplitSearch:
         self.certificates: dict[int, RegionCertificate] = {}
         self.late: list[tuple[int, Clause, tuple[bool, ...]]] = []
         self.pool = Pool()
-        self.count = self.visited = 0
+        self.count = self.visited = self.open = 0
 
     def run(self) -> Verdict:
         """Alternate ever better root bounds with ever longer searches until one decides.
@@ -137,6 +137,8 @@ class NeuronSplitSearch:
             verdict = self._search(Deadline(slot if rounds >= 0 else 0.0))
             if verdict is not None:
                 return verdict
+            # The next search starts anew, and the bounds before it need the memory.
+            self.open, self.pool, self.late = len(self.pool) + len(self.late), Pool(), []
         return Unknown("time limit reached", self._statistics())
 
     def _start(self) -> None:
@@ -152,7 +154,7 @@ class NeuronSplitSearch:
         roots = [np.arange(len(clauses)), none, none, none, none + 1]
         self.nodes, self.count = [np.array(roots, dtype=np.int32)], len(clauses)
         self.leaves, self.certificates, self.late = [], {}, []
-        self.pool = Pool()
+        self.pool, self.open = Pool(), 0
         self.pool.put(Batch.root(self.roots.engine, self.units, goals))
 
     def _search(self, slot: Deadline) -> Verdict | None:
@@ -257,7 +259,7 @@ class NeuronSplitSearch:
 
     def _statistics(self) -> dict[str, float]:
         waiting = len(self.pool) + len(self.late)
-        return {"subproblems": float(self.visited), "open": float(waiting)}
+        return {"subproblems": float(self.visited), "open": float(waiting or self.open)}
 
     def _tree(self) -> NeuronSplitTree:
         """The evidence."""

@@ -136,6 +136,11 @@ class Batch:
 
     ARRAYS: ClassVar = ("goal", "sign", "alpha", "mult", "weights", "node", "value")
 
+    @staticmethod
+    def unit_bytes() -> int:
+        """Bytes of a subproblem for each unit."""
+        return sum(np.dtype(kind).itemsize for kind in (np.int8, np.float32, np.float32))
+
     def __len__(self) -> int:
         return len(self.goal)
 

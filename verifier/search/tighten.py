@@ -24,6 +24,8 @@ from verifier.search.subproblems import Batch, Goals, Units
 
 #: Numbers in one array of coefficients of a batch (some tenfold while candidates are tried).
 _CHUNK_NUMBERS = 800_000
+#: Bytes that the leaves of the goals of one batch may take; while they are copied, thrice that.
+_CHUNK_BYTES = 50e6
 
 
 def tighten_layer(
@@ -54,7 +56,8 @@ def tighten_layer(
     if not len(units):
         return low, high
     touched = engine.network.n_inputs + sum(len(b[0]) for b in bounds[:layer])
-    chunk = max(4, int(larger() * _CHUNK_NUMBERS / touched))
+    leaves_bytes = 2 * max(1, rounds + 1) * Batch.unit_bytes() * len(units)
+    chunk = max(4, int(min(larger() * _CHUNK_NUMBERS / touched, _CHUNK_BYTES / leaves_bytes)))
     weight: Any = engine.weights[layer]
     for first in range(0, len(unstable), chunk):
         if stop():
