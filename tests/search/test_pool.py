@@ -35,12 +35,14 @@ def test_nothing_is_lost_or_changed_and_the_order_is_kept(seed):
             pool.put(more)
             waiting |= rows(more)
         else:
-            size, least = int(rng.integers(1, _ROWS)), bool(rng.integers(2))
-            before = sorted(row[-1] for row in waiting.values())
-            found = rows(pool.pick(size, least))
-            assert len(found) == min(size, len(before))
-            expected = before[:size] if least else before[::-1][:size]
-            assert [row[-1] for row in found.values()] == expected
+            size, newest = int(rng.integers(1, _ROWS)), bool(rng.integers(2))
+            bounds = sorted(row[-1] for row in waiting.values())[:size]
+            youngest = sorted(waiting, reverse=True)[:size]
+            found = rows(pool.pick(size, newest))
+            if newest:
+                assert list(found) == youngest
+            else:
+                assert [row[-1] for row in found.values()] == bounds
             assert all(waiting.pop(node) == row for node, row in found.items())
         assert len(pool) == len(waiting)
         assert pool.used_bytes == len(pool) * (16 + 7 * 3 + 2 * 4)

@@ -181,8 +181,8 @@ class NeuronSplitSearch:
                 self.progress(f"{self.visited} subproblems, {len(self.pool)} open", -1.0)
 
     def _pick(self, size: int) -> Batch:
-        """The subproblems to split next: the worst, or the best when memory runs short."""
-        return self.pool.pick(size, least=self.pool.used_bytes < _POOL_BYTES)
+        """The subproblems to split next: the worst, or the newest when memory runs short."""
+        return self.pool.pick(size, newest=self.pool.used_bytes >= _POOL_BYTES)
 
     def _whole(self, batch: Batch) -> Batch | Verdict:
         """Decide the subproblems that are one linear region, or put them off; the others."""

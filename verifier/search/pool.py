@@ -48,7 +48,7 @@ class _Block:
 
 
 class Pool:
-    """Waiting subproblems of one search; those with the least bounds, or the largest, come first.
+    """Waiting subproblems of one search; those with the least bounds, or the newest, come first.
 
     Slopes and multipliers are kept in 16 bits: they are where the next steps start, and prove
     nothing themselves. The bounds that they had are kept exactly.
@@ -57,6 +57,7 @@ class Pool:
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
         self._value = np.zeros(0)
+        self._node = np.zeros(0, dtype=np.int64)
         self._used = np.zeros(0, dtype=bool)
         self._like: Batch | None = None
 
@@ -78,9 +79,11 @@ class Pool:
         for _ in range(-(-missing // _ROWS)):
             self._blocks.append(_Block.like(batch))
             self._value = np.concatenate([self._value, np.zeros(_ROWS)])
+            self._node = np.concatenate([self._node, np.zeros(_ROWS, dtype=np.int64)])
             self._used = np.concatenate([self._used, np.zeros(_ROWS, dtype=bool)])
         slots = np.flatnonzero(~self._used)[: len(batch)]
-        self._value[slots], self._used[slots] = batch.value, True
+        self._value[slots], self._node[slots] = batch.value, batch.node
+        self._used[slots] = True
         param = np.where(batch.sign == 0, batch.alpha, batch.mult)
         param = np.clip(param, -_HALF, _HALF).astype(np.float16)
         for number, (rows, mine) in self._by_block(slots):
@@ -89,8 +92,11 @@ class Pool:
             block.sign[rows], block.param[rows] = batch.sign[mine], param[mine]
             block.weights[rows] = batch.weights[mine]
 
-    def pick(self, size: int, least: bool = True) -> Batch:
-        """Take out those with the least bounds, or the largest; at most ``size``, and in order.
+    def pick(self, size: int, newest: bool = False) -> Batch:
+        """Take out those with the least bounds, or the newest; at most ``size``, and in order.
+
+        Taking the newest, whose numbers are the largest, is a search in depth: what waits grows by
+        the depth of the tree at most.
 
         Raises:
             LookupError: nothing waits.
@@ -98,11 +104,11 @@ class Pool:
         used = np.flatnonzero(self._used)
         if self._like is None or not len(used):
             raise LookupError("nothing waits")
-        value = self._value[used] if least else -self._value[used]
+        key = -self._node[used] if newest else self._value[used]
         if size < len(used):
-            nearest = np.argpartition(value, size - 1)[:size]
-            used, value = used[nearest], value[nearest]
-        slots = used[np.argsort(value, kind="stable")]
+            first = np.argpartition(key, size - 1)[:size]
+            used, key = used[first], key[first]
+        slots = used[np.argsort(key, kind="stable")]
         self._used[slots] = False
         return self._read(self._like, slots)
 
