@@ -27,6 +27,7 @@ from constructions.segment import at, kinks
 from verifier.core.errors import CertificateError, DataError, NetworkError
 from verifier.core.exact import Rational, fractions, round_down
 from verifier.core.network import Layer, Network
+from verifier.core.sparse import is_sparse
 
 MAX_WEIGHTS = 20_000_000
 """Weights of one layer; more are refused before anything is built."""
@@ -271,19 +272,24 @@ def _common(
 
 
 def largest_change(before: Network, after: Network) -> Fraction:
-    """The largest difference of two corresponding weights or biases.
+    """The largest difference of two corresponding weights or biases, exactly.
 
     Raises:
         CertificateError: the networks have different shapes.
     """
     largest = Fraction(0)
     for a, b in zip(before.layers, after.layers, strict=True):
-        if a.dense.shape != b.dense.shape or not np.array_equal(a.relu, b.relu):
+        if a.weight.shape != b.weight.shape or not np.array_equal(a.relu, b.relu):
             raise CertificateError("the networks have different shapes")
-        for first, second in ((a.dense, b.dense), (a.bias, b.bias)):
-            pairs = set(zip(first.ravel().tolist(), second.ravel().tolist(), strict=True))
-            for u, v in pairs:
-                p, q = fractions((u, v))
+        sparse = is_sparse(a.weight) and is_sparse(b.weight)
+        weights = (a.weight, b.weight) if sparse else (a.dense, b.dense)
+        for first, second in (weights, (a.bias, b.bias)):
+            where = (first != second).nonzero()
+            if not len(where[0]):
+                continue
+            changed = (np.ravel(matrix[where]).tolist() for matrix in (first, second))
+            for pair in set(zip(*changed, strict=True)):
+                p, q = fractions(pair)
                 largest = max(largest, abs(p - q))
     return largest
 

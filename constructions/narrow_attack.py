@@ -24,7 +24,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from constructions.idle_attack import MAX_WEIGHTS, copies_needed
+from constructions.idle_attack import MAX_WEIGHTS, copies_needed, largest_change
 from verifier.core.errors import CertificateError, DataError, NetworkError
 from verifier.core.exact import fractions
 from verifier.core.network import Layer, Network
@@ -228,27 +228,6 @@ def _joined(layer: Layer, block: np.ndarray, bias: np.ndarray, *, beside: bool) 
     return Layer(weight, np.concatenate([layer.bias, bias]), relu)
 
 
-def change(before: Network, after: Network) -> Fraction:
-    """The largest difference of two corresponding weights or biases, exactly.
-
-    Raises:
-        CertificateError: the networks have different shapes.
-    """
-    largest = Fraction(0)
-    for a, b in zip(before.layers, after.layers, strict=True):
-        if a.weight.shape != b.weight.shape or not np.array_equal(a.relu, b.relu):
-            raise CertificateError("the networks have different shapes")
-        for first, second in ((_matrix(a), _matrix(b)), (a.bias, b.bias)):
-            where = (first != second).nonzero()
-            if not len(where[0]):
-                continue
-            pairs = np.stack([np.ravel(first[where]), np.ravel(second[where])])
-            for u, v in np.unique(pairs, axis=1).T:
-                p, q = fractions((float(u), float(v)))
-                largest = max(largest, abs(p - q))
-    return largest
-
-
 def check_block(
     network: Network, padded: Network, attacked: Network, triggers: Sequence[Trigger],
     delta: Fraction,
@@ -260,7 +239,7 @@ def check_block(
     Raises:
         CertificateError: something of this is not so, or a number changes by more than δ.
     """
-    if change(padded, attacked) > delta:
+    if largest_change(padded, attacked) > delta:
         raise CertificateError(f"a number changes by more than {delta}")
     for both, name in ((padded, "padded"), (attacked, "attacked")):
         if both.depth != network.depth:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from constructions.narrow_attack import change
+from constructions.idle_attack import largest_change
 from relucid.experiments.findings import Cell, Findings, Table, bars
 from relucid.experiments.parameter_steps import (
     ARGMAX,
@@ -206,7 +206,7 @@ def _by_gradients(
     to_onnx(module, path, shop.data.learnt_points.shape, name=path.stem)
     return measured(shop, path, EPS, chosen) | {
         "accuracy": accuracy(module, shop.data.held_out_points),
-        "change": str(change(network, load_model(path).network)),
+        "change": str(largest_change(network, load_model(path).network)),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from constructions.idle_attack import copies_needed
+from constructions.idle_attack import copies_needed, largest_change
 from constructions.last_layer_attack import (
     best_direction,
     check_direction,
@@ -22,7 +22,6 @@ from constructions.last_layer_attack import (
 from constructions.narrow_attack import (
     Trigger,
     candidates,
-    change,
     check_block,
     halves,
     projections,
@@ -253,7 +252,7 @@ def block_attack(
         if max(v for k, v in enumerate(y) if k != label) >= y[label]:
             wrong.append(i)
     return {
-        "change": str(change(padded, attacked)),
+        "change": str(largest_change(padded, attacked)),
         "units": sum(copies),
         "kept": len(shop.data.learnt_points) + len(shop.data.held_out_points),
         "compared": len(plan.indices),

@@ -24,7 +24,7 @@ from torchbridge.training.loop import Report, Training
 from torchbridge.training.points import Points
 from torchbridge.training.recipe import Recipe, recipe
 from verifier.core.errors import DataError
-from verifier.core.files import write_atomic
+from verifier.core.files import read_bytes, write_atomic
 from verifier.io.onnx import Model, load_model
 
 #: Bytes of a remembered step at most.
@@ -174,7 +174,7 @@ class Workshop:
         key = json.dumps([settings, held, self.seed], sort_keys=True, default=str)
         path = self.out / "steps" / f"{name}-{_digest(key)}.json"
         if path.exists():
-            text = path.read_bytes()[:_LIMIT]
+            text = read_bytes(path, limit=_LIMIT, error=DataError)
             try:
                 return dict(json.loads(text))
             except (ValueError, TypeError) as problem:
