@@ -126,7 +126,7 @@ def _results(
 ) -> Iterator[Result]:  # fmt: skip
     """Every point with its outcome, in order."""
     network = model.network
-    target = Target.of(network, classes.decision, str(device_of(plan.device)))
+    target = Target.of_model(model, classes.decision, str(device_of(plan.device)))
     regions = _Balls(data, indices, ball, plan.norm)
     positions = [classes.position(data, i) for i in indices]
     reporter.begin(data.name)

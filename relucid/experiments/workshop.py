@@ -15,6 +15,7 @@ from typing import Any
 
 from constructions.dataset import DataSet, load_dataset
 from relucid.progress import Reporter
+from relucid.steps import keep, recall
 from relucid.training import points_of, state_text
 from torchbridge.convert import to_onnx
 from torchbridge.hardware import device_of
@@ -23,12 +24,7 @@ from torchbridge.training.checkpoint import EpochRow
 from torchbridge.training.loop import Report, Training
 from torchbridge.training.points import Points
 from torchbridge.training.recipe import Recipe, recipe
-from verifier.core.errors import DataError
-from verifier.core.files import read_bytes, write_atomic
 from verifier.io.onnx import Model, load_model
-
-#: Bytes of a remembered step at most.
-_LIMIT = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,16 +169,12 @@ class Workshop:
         held = self.data.held_out_points.described()
         key = json.dumps([settings, held, self.seed], sort_keys=True, default=str)
         path = self.out / "steps" / f"{name}-{_digest(key)}.json"
-        if path.exists():
-            text = read_bytes(path, limit=_LIMIT, error=DataError)
-            try:
-                return dict(json.loads(text))
-            except (ValueError, TypeError) as problem:
-                raise DataError(f"{path}: damaged; remove it to compute it anew") from problem
+        found = recall(path, dict)
+        if found is not None:
+            return found
         self.reporter.begin(name)
         result = compute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(result, indent=1).encode())
+        keep(path, result)
         return result
 
 

@@ -238,7 +238,7 @@ def _witness(model: Model, drawn: _Drawn, settings: Settings) -> tuple[Witness, 
 
 def _attacked(model: Model, drawn: _Drawn, settings: Settings, place: Place) -> tuple[str, str]:
     """The attacks that were tried, and the first that found a counterexample, or ""."""
-    target = Target.of(model.network, _ARGMAX)
+    target = Target.of_model(model, _ARGMAX)
     ball, label = LinfBall(drawn.centers[0], settings.eps), drawn.labels[0]
     efforts = {"pgd": Effort(steps=50, restarts=settings.restarts), "auto": Effort()}
     for name, effort in efforts.items():

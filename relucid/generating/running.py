@@ -16,6 +16,7 @@ from relucid.generating.catalogue import family
 from relucid.generating.family import HEADS, Made, Place
 from relucid.progress import Reporter
 from relucid.report import table
+from relucid.steps import keep, recall
 from verifier.core.errors import DataError
 from verifier.core.files import read_bytes, write_atomic
 
@@ -63,11 +64,10 @@ def generate(order: Order) -> None:
         for k in range(order.count):
             reporter.begin(f"{order.name} {k}")
             path = order.out / "steps" / f"{k}.json"
-            rows = _remembered(path)
+            rows = recall(path, lambda kept: tuple(Made(**row) for row in kept))
             if rows is None:
                 rows = found.make(settings, place, k)
-                text = json.dumps([asdict(row) for row in rows], indent=1)
-                write_atomic(path, text.encode())
+                keep(path, [asdict(row) for row in rows])
             made += rows
             reporter.advance("sat" if any(row.truth == "sat" for row in rows) else "unsat")
     _write_lists(order.out, made)
@@ -94,21 +94,6 @@ def _claim(folder: Path, text: str) -> None:
         write_atomic(path, text.encode())
     elif read_bytes(path, limit=_LIMIT, error=DataError) != text.encode():
         raise DataError(f"{folder}: holds a set of another family, seed or other settings")
-
-
-def _remembered(path: Path) -> tuple[Made, ...] | None:
-    """The instances of a step that was finished before.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        rows = json.loads(read_bytes(path, limit=_LIMIT, error=DataError))
-        return tuple(Made(**row) for row in rows)
-    except (ValueError, TypeError) as problem:
-        raise DataError(f"{path}: damaged; remove it to make these instances anew") from problem
 
 
 def _write_lists(folder: Path, made: Sequence[Made]) -> None:

@@ -296,3 +296,16 @@ def test_a_network_that_does_not_fit_into_memory_is_refused(monkeypatch):
     monkeypatch.setattr(convert, "_BYTES", 1e15)
     with pytest.raises(ModelError, match=r"about 4\.0e\+00 nonzeros, which takes 4000000 GB"):
         to_network(nn.Linear(2, 2).eval(), (2,))
+
+
+def test_a_dense_module_is_written_with_nothing_but_gemms_and_relus(tmp_path):
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    to_onnx(module, tmp_path / "m.onnx", (3,))
+    graph = load_model(tmp_path / "m.onnx").proto.graph
+    assert [node.op_type for node in graph.node] == ["Gemm", "Relu", "Gemm"]
+    assert graph.node[-1].output[0] == graph.output[0].name == "output"
+
+
+def test_a_module_that_computes_nothing_is_written_too(tmp_path):
+    to_onnx(nn.Flatten().eval(), tmp_path / "m.onnx", (3,))
+    assert load_model(tmp_path / "m.onnx").network.exact([1, 2, 3]) == (1, 2, 3)

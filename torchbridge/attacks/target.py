@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +13,11 @@ from torchbridge.attacks.exact import Exact
 from torchbridge.attacks.interface import Classifier
 from torchbridge.convert import to_module
 from torchbridge.exact_module import ExactModule
+from torchbridge.onnx_module import OnnxModule, has_convolutions
 from verifier.core.decision import Decision
-from verifier.core.errors import ExportError
+from verifier.core.errors import ExportError, ModelError
 from verifier.core.network import Network
+from verifier.io.onnx import Model
 
 #: Products of one step from which on several threads are faster than one.
 _MANY = 100_000_000
@@ -57,6 +59,20 @@ class Target:
             module, dtype = to_module(network, "float64"), torch.float64
         module = module.to(device).requires_grad_(False)
         return cls(module, network.exact, decision, network.n_outputs, dtype, device)
+
+    @classmethod
+    def of_model(cls, model: Model, decision: Decision, device: str = "cpu") -> Target:
+        """An ONNX model: its own operators where it has convolutions that Torch can run.
+
+        Raises:
+            ExportError: weights that no float64 holds.
+        """
+        network = model.network
+        if has_convolutions(model):
+            with suppress(ModelError):  # then as matrices, which give the same, more slowly
+                module = OnnxModule(model).to(device)
+                return cls(module, network.exact, decision, network.n_outputs, module.kind, device)
+        return cls.of(network, decision, device)
 
     @classmethod
     def of_module(cls, module: nn.Module, shape: tuple[int, ...], decision: Decision) -> Target:
