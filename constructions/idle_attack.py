@@ -278,6 +278,8 @@ def largest_change(before: Network, after: Network) -> Fraction:
         CertificateError: the networks have different shapes.
     """
     largest = Fraction(0)
+    if before.depth != after.depth:
+        raise CertificateError("the networks have different shapes")
     for a, b in zip(before.layers, after.layers, strict=True):
         if a.weight.shape != b.weight.shape or not np.array_equal(a.relu, b.relu):
             raise CertificateError("the networks have different shapes")

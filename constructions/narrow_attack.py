@@ -26,7 +26,7 @@ import numpy as np
 
 from constructions.idle_attack import MAX_WEIGHTS, copies_needed, largest_change
 from verifier.core.errors import CertificateError, DataError, NetworkError
-from verifier.core.exact import fractions
+from verifier.core.exact import fractions, round_down
 from verifier.core.network import Layer, Network
 from verifier.core.sparse import sp
 
@@ -186,12 +186,13 @@ def with_block(
             f"{network.name}: the attack needs {total} idle units in each hidden layer, a layer "
             f"of {largest} more weights; the limit is {MAX_WEIGHTS}"
         )
-    step = float(delta)
+    # Rounded so that no number changes by more than δ, and the kinks lie at t or beyond.
+    step = round_down(delta)
     rows, bias = [], []
     for one, n in zip(triggers, copies, strict=True):
-        factor = delta / one.scale
-        rows += [one.direction.astype(np.float64) * float(factor)] * n
-        bias += [float(-factor * one.kink)] * n
+        factor = round_down(delta / one.scale)
+        rows += [one.direction.astype(np.float64) * factor] * n
+        bias += [round_down(-Fraction(factor) * one.kink)] * n
     first = network.layers[0]
     layers = [_joined(first, np.array(rows).reshape(total, -1), np.array(bias), beside=False)]
     inside = np.zeros((total, total))
@@ -234,7 +235,8 @@ def check_block(
 ) -> None:  # fmt: skip
     """Both are F beside a block, idle in the first, silent in the second where all w·x ≤ t.
 
-    So the outputs are those of F at every such x. All of it is read from the networks.
+    So the outputs are those of F at every such x. All of it is read from the networks, whose
+    numbers are compared as they are, rounded or not.
 
     Raises:
         CertificateError: something of this is not so, or a number changes by more than δ.
@@ -254,19 +256,25 @@ def check_block(
             cross = k > 0 and abs(weight[n:, :c]).sum()
             cross = cross or (0 < k < network.depth - 1 and abs(weight[:n, c:]).sum())
             relus = np.array_equal(whole.relu[:n], part.relu) and whole.relu[n:].all()
-            if not same or cross or not relus or (k > 0 and more.any()):
+            outputs = k < network.depth - 1 or whole.n_out == n
+            if not (same and outputs and relus) or cross or (k > 0 and more.any()):
                 raise CertificateError(f"layer {k} of the {name} network is not F's with a block")
     n = network.layers[0].n_out
     if abs(_matrix(padded.layers[0])[n:]).sum() or padded.layers[0].bias[n:].any():
         raise CertificateError("the units of the block are not idle")
-    allowed = set()
-    for one in triggers:
-        factor = delta / one.scale
-        row = [float(factor * int(v)) for v in one.direction]
-        allowed.add((*row, float(-factor * one.kink)))
-    rows, bias = _matrix(attacked.layers[0])[n:], attacked.layers[0].bias[n:]
-    if {(*map(float, r), float(b)) for r, b in zip(rows.toarray(), bias, strict=True)} - allowed:
-        raise CertificateError("a unit of the block is no multiple of w·x − t")
+    rows, bias = _matrix(attacked.layers[0])[n:].toarray(), attacked.layers[0].bias[n:]
+    for unit in {(*map(float, r), float(b)) for r, b in zip(rows, bias, strict=True)}:
+        if not any(_silent(np.array(unit[:-1]), unit[-1], one) for one in triggers):
+            raise CertificateError("a unit of the block is no multiple of w·x − t, or of less")
+
+
+def _silent(row: np.ndarray, bias: float, one: Trigger) -> bool:
+    """Whether row · x + bias ≤ c (w·x − t) for some c ≥ 0 and all x: exact."""
+    factor = np.abs(row).max(initial=0.0)
+    return (
+        np.array_equal(row, factor * one.direction)
+        and Fraction(bias) <= -Fraction(float(factor)) * one.kink
+    )
 
 
 def _matrix(layer: Layer) -> sp.csr_array:

@@ -81,6 +81,28 @@ def test_data_keep_their_outputs_and_every_place_falls(depth, sparse):
         assert y[1] > max(y[0], y[2])
 
 
+@pytest.mark.parametrize("delta", [Fraction(1, 10), Fraction(1, 3), Fraction(5, 7)])
+def test_rounded_numbers_keep_the_outputs_too(delta):
+    """No such δ is a float64 number; on the slab's face w·x = t nothing may be heard yet."""
+    net, x = network(3, 5), data(5)
+    triggers, places, gap = plan(net, x, 1)
+    # Kinks whose products with δ/A are rounded either way.
+    triggers = [
+        replace(one, kink=one.kink + Fraction(k * 0.001)) for k, one in enumerate(triggers, 1)
+    ]
+    copies = [one.copies(gap + 1, delta, 2) for one in triggers]
+    padded = with_block(net, triggers, copies, Fraction(0))
+    attacked = with_block(net, triggers, copies, delta)
+    check_block(net, padded, attacked, triggers, delta)
+    assert 0 < largest_change(padded, attacked) <= delta
+    for one in triggers:
+        face = [one.kink * int(v) / int(np.abs(one.direction).sum()) for v in one.direction]
+        assert net.exact(face) == attacked.exact(face)
+    for place in places:
+        y = attacked.exact(place)
+        assert y[1] > max(y[0], y[2])
+
+
 @pytest.mark.parametrize("hidden", [1, 2, 3])
 def test_one_unit_fewer_is_too_few_where_the_rise_is_least(hidden):
     net, x = network(hidden + 1, 7), data(7)
@@ -125,6 +147,12 @@ def test_no_room_no_trigger():
     assert trigger(w, 1.0, 1.0 + 2**-40, 0) is None
 
 
+def _with_a_row(layer: Layer) -> Layer:
+    """One more output, which is always 0."""
+    weight = np.vstack([layer.dense, np.zeros(layer.n_in)])
+    return Layer(weight, np.append(layer.bias, 0.0), np.append(layer.relu, True))
+
+
 def test_what_is_no_such_attack_is_refused():
     net, x = network(3, 1), data(1)
     triggers, _, gap = plan(net, x, 1)
@@ -139,6 +167,7 @@ def test_what_is_no_such_attack_is_refused():
     refused(padded, attacked, "more than", DELTA / 2)
     refused(attacked, attacked, "not idle")
     refused(net, attacked, "shapes")
+    refused(net, Network(attacked.layers[1:]), "shapes")
     for k, row, column, words in ((0, 0, 0, "layer 0"), (0, -1, 0, "no multiple"), (1, -1, 0, "1"),
                                   (1, 0, -1, "layer 1"), (2, 0, 0, "layer 2")):  # fmt: skip
         layers = list(attacked.layers)
@@ -151,6 +180,16 @@ def test_what_is_no_such_attack_is_refused():
     bias[-1] = 2.0**-10
     layers[1] = Layer(layers[1].dense, bias, layers[1].relu)
     refused(padded, replace(attacked, layers=tuple(layers)), "layer 1")
+    more = [[*net_.layers[:-1], _with_a_row(net_.layers[-1])] for net_ in (padded, attacked)]
+    refused(*(Network(tuple(layers)) for layers in more), "layer 2")
+    layers = list(attacked.layers)
+    bias = layers[0].bias.copy()
+    bias[-1] = np.nextafter(bias[-1], 0)  # heard a little before t
+    layers[0] = Layer(layers[0].dense, bias, layers[0].relu)
+    refused(padded, replace(attacked, layers=tuple(layers)), "no multiple")
+    quiet = [replace(one, kink=one.kink + Fraction(2**-60)) for one in triggers]
+    with pytest.raises(CertificateError, match="no multiple"):
+        check_block(net, padded, attacked, quiet, DELTA)
 
 
 def test_too_many_units_and_wrong_networks_are_refused():
