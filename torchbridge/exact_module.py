@@ -30,6 +30,11 @@ from verifier.core.exact import common_denominator, fractions, scaled_integers
 _BYTES, _WEIGHT_BYTES = 2, 3
 #: Limbs that are convolved at a time.
 _AT_A_TIME = 16
+#: What has a rule, unless a class made from it computes something else.
+_LAYERS: tuple[type[nn.Module], ...] = (
+    nn.Sequential, Residual, nn.Identity, nn.Dropout, nn.Flatten, nn.ReLU, nn.Linear, nn.Conv2d,
+    nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +88,9 @@ def _applied(module: nn.Module, a: _Values) -> _Values:
     Raises:
         ModelError: a layer that has no rule here.
     """
+    kind = next((kind for kind in _LAYERS if isinstance(module, kind)), None)
+    if kind is None or type(module).forward is not kind.forward:
+        raise ModelError(f"exact evaluation of modules has no rule for {type(module).__name__}")
     if isinstance(module, nn.Sequential):
         for part in module:
             a = _applied(part, a)
@@ -96,16 +104,22 @@ def _applied(module: nn.Module, a: _Values) -> _Values:
     if isinstance(module, (nn.Identity, nn.Dropout)):
         return a
     if isinstance(module, nn.Flatten):
+        if (module.start_dim, module.end_dim) != (1, -1):
+            raise ModelError("exact evaluation of modules flattens all of an input only")
         return _Values(a.numerators.reshape(-1), a.denominator)
     if isinstance(module, nn.ReLU):
         return _Values(np.where(a.numerators < 0, 0, a.numerators), a.denominator)
+    rank = 1 if isinstance(module, nn.Linear) else 3
+    if a.numerators.ndim != rank:
+        raise ModelError(
+            f"exact evaluation of modules takes {rank} axes before {type(module).__name__}, got "
+            f"shape {a.numerators.shape}"
+        )
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         return _affine(module, a).stripped()
     if isinstance(module, nn.BatchNorm2d):
         return _normalised(module, a).stripped()
-    if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
-        return _pooled(module, a).stripped()
-    raise ModelError(f"exact evaluation of modules has no rule for {type(module).__name__}")
+    return _pooled(module, a).stripped()
 
 
 def _affine(module: nn.Linear | nn.Conv2d, a: _Values) -> _Values:

@@ -42,6 +42,13 @@ def point(rng, shape):
     return [Fraction(int(v), 255) for v in rng.integers(-255, 256, int(np.prod(shape)))]
 
 
+class Twice(nn.Sequential):
+    """A chain that is none."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
 def made(name, seed=0):
     torch.manual_seed(seed)
     return PLAIN[name]().eval()
@@ -149,6 +156,11 @@ def test_integers_beyond_64_bits():
         (nn.Sequential(nn.MaxPool2d(2, padding=1)), "without padding"),
         (nn.Sequential(nn.AdaptiveAvgPool2d(2)), "one output"),
         (nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False)), "running statistics"),
+        # Torch gives other values there than a chain of whole inputs would.
+        (nn.Linear(7, 7), r"1 axes before Linear, got shape \(2, 6, 7\)"),
+        (nn.Sequential(nn.Flatten(2), nn.Linear(42, 3)), "flattens all"),
+        (nn.Sequential(nn.Flatten(), nn.MaxPool2d(2)), "3 axes before MaxPool2d"),
+        (nn.Sequential(Twice(nn.Flatten(), nn.Linear(84, 2))), "no rule for Twice"),
     ],
 )
 def test_what_has_no_rule_is_refused(module, message):
