@@ -122,7 +122,8 @@ class OnnxModule(nn.Module):
         for step, names, outputs in self._steps:
             made = step(*(values[name] for name in names))
             values.update(zip(outputs, made if isinstance(made, list) else [made], strict=True))
-        return values[self._output].flatten(1)
+        y = values[self._output]
+        return y.reshape(len(y), math.prod(y.shape[1:]))
 
     def _compare(self, model: Model, double: bool) -> None:
         """Compare with the network at sample points of ordinary size.
@@ -202,7 +203,7 @@ def _clip(module: OnnxModule, node: Node, inputs: list[_Input]) -> _Step:
     low, high = (
         node.attributes.get(name) if node.opset < 11
         else None if len(inputs) <= slot or inputs[slot] is None
-        else float(node.constant(inputs[slot], name))
+        else float(node.constant(inputs[slot], name).ravel()[0])
         for slot, name in ((1, "min"), (2, "max"))
     )  # fmt: skip
     return lambda x: x if low is None and high is None else torch.clamp(x, low, high)

@@ -75,6 +75,19 @@ def test_attacks_run_convolutions_as_such_and_other_models_by_layers(tmp_path):
     assert isinstance(Target.of_model(load_model(path), ARGMAX).module, NetworkModule)
 
 
+def test_a_single_number_as_output(tmp_path):
+    writer = Writer((1, 1, 2, 4))
+    convolved = writer.node("Conv", X, ints(2, 1, 1, 1))
+    limited = writer.node("Clip", convolved, None, np.full((1,), 2.0))
+    path = writer.save(tmp_path / "model.onnx", writer.node("ReduceSum", limited, keepdims=0))
+    model = load_model(path)
+    points = np.random.default_rng(2).integers(-3, 4, (4, 8))
+    module = OnnxModule(model)
+    got = module(torch.tensor(points, dtype=module.kind)).numpy()
+    assert got.tolist() == [[float(v) for v in model.network.exact(p)] for p in points]
+    assert module(torch.zeros(0, 8)).shape == (0, 1)
+
+
 def test_an_operator_that_is_wrong_is_noticed(tmp_path, monkeypatch):
     model = _lenet(tmp_path)
     monkeypatch.setitem(onnx_module.OPERATORS, "Relu", lambda *_: torch.abs)
