@@ -377,6 +377,17 @@ def test_a_softmax_over_a_part_of_the_outputs_is_refused(
             load_model(path)
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_output_of_a_split_without_a_name_is_refused(tmp_path: Path, which: int) -> None:
+    """onnxruntime ends the whole process by a segmentation fault there."""
+    writer = Writer((1, 4))
+    parts = writer.node("Split", "x", np.array([1, 3]), outputs=2, axis=1)
+    writer.nodes[-1].output[which] = ""
+    path = writer.save(tmp_path / "model.onnx", writer.node("Relu", parts[1 - which]))
+    with pytest.raises(ModelError, match="no name"):
+        load_model(path)
+
+
 def test_a_softmax_in_the_middle_is_refused(tmp_path: Path) -> None:
     writer = Writer((1, 3))
     value = writer.node("Relu", writer.node("Softmax", "x"))

@@ -71,7 +71,13 @@ def read_graph(model: Any, *, sparse: bool = False) -> Graph:
             raise ModelError(f"expected a model with one {what}, found {len(values)}: {names}")
     shape, double = _input_type(inputs[0])
     output = graph.output[0].name
-    nodes = _needed([read_node(p, opset) for p in graph.node], output)
+    every = [read_node(p, opset) for p in graph.node]
+    for node in every:
+        if node.operator == "Split" and "" in node.outputs:
+            raise node.error(
+                "one of its outputs has no name, and onnxruntime does not survive that"
+            )
+    nodes = _needed(every, output)
     tail = _tail(nodes, output)
     single = not double or any(n.operator in ("Cast", "CastLike") for n in nodes)
     return Graph(nodes, constants, inputs[0].name, shape, double, output, tail, single)
