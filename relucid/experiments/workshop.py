@@ -24,6 +24,7 @@ from torchbridge.training.checkpoint import EpochRow
 from torchbridge.training.loop import Report, Training
 from torchbridge.training.points import Points
 from torchbridge.training.recipe import Recipe, recipe
+from verifier.core.errors import DataError
 from verifier.io.onnx import Model, load_model
 
 
@@ -126,8 +127,9 @@ class Workshop:
                 architecture and number of epochs win.
 
         Raises:
-            DataError: the recipe or the data are at fault.
-            OSError: the folder cannot be written to.
+            DataError: the recipe or the data are at fault, or the folder of results holds those of
+                other weights of the same name.
+            OSError: a folder cannot be written to.
         """
         wanted = {"architecture": self.architecture, "epochs": self.epochs, "seed": self.seed}
         given = {key: value for key, value in wanted.items() if value is not None}
@@ -140,17 +142,40 @@ class Workshop:
             made, points, self.data.held_out_points, device=device_of(self.device),
             path=self.models / f"{stem}.checkpoint",
         )  # fmt: skip
-        run.resume()
+        path = self.models / f"{stem}.onnx"
+        if not (run.resume() and run.state.step == run.steps):
+            path.unlink(missing_ok=True)  # of another run, whose checkpoint is gone
         self.reporter.begin(f"training {made.name} {made.architecture}")
 
         def listen(report: Report) -> None:
             self.reporter.update(state_text(report, made), report.share)
 
         module = run.run(listen).to("cpu")
-        path = self.models / f"{stem}.onnx"
         if not path.exists():
             to_onnx(module, path, points.shape, name=stem)
+        self._require_known(stem, module)
         return Trained(made, module, path, tuple(run.state.history))
+
+    def _require_known(self, stem: str, module: Module) -> None:
+        """Steps are remembered by a model's name; so that name has one set of weights here.
+
+        Another device, another version of Torch or other held-out points can train other weights.
+
+        Raises:
+            DataError: steps in the folder of results may be of other weights of the same name.
+        """
+        digest = hashlib.sha256()
+        for tensor in module.state_dict().values():
+            digest.update(tensor.contiguous().numpy().tobytes())
+        path, now = self.out / "steps" / f"model-{stem}.json", {"weights": digest.hexdigest()}
+        before = recall(path, dict)
+        if before is None:
+            keep(path, now)
+        elif before != now:
+            raise DataError(
+                f"{self.out}: its results were made with other weights of {stem} than those in "
+                f"{self.models}; choose another --out, or the models that they were made with"
+            )
 
     def remembered(
         self, name: str, settings: object, compute: Callable[[], dict[str, Any]]
