@@ -54,7 +54,7 @@ def smoothed(module: nn.Module, tau: float) -> nn.Module:
     """
     made = copy.deepcopy(module)
     for parent in list(made.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # a shared one, each time
             if isinstance(child, nn.ReLU):
                 setattr(parent, name, SmoothRelu(tau))
             elif isinstance(child, nn.MaxPool2d):

@@ -142,6 +142,13 @@ def test_the_smooth_bias_part_tends_to_the_bias_part():
     assert torch.allclose(smoothed(module, 1e-7)(x), module(x), atol=1e-5)
 
 
+def test_a_relu_that_stands_twice_is_smooth_in_both_places():
+    relu, x = nn.ReLU(), torch.tensor([[-1.0, 2.0]])
+    assert smoothed(nn.Sequential(relu, relu), 1.0)(x).equal(
+        smoothed(nn.Sequential(nn.ReLU(), nn.ReLU()), 1.0)(x)
+    )
+
+
 def test_its_gradient_is_minus_the_second_derivative_times_x():
     module = build("mlp", (5,), 3, seed=0).double().eval()
     smooth = smoothed(module, 0.5)
