@@ -310,7 +310,7 @@ def _slope_table(slopes: dict[str, Any], scale: float) -> Table:
 def _direction_table(found: dict[str, Any], n: int) -> Table:
     size = found["coordinates"]
     rows: list[tuple[Cell, ...]] = [
-        ("proved for every matrix", Fraction(found["uniform"], n), None, None),
+        ("proved for every matrix (share of points)", Fraction(found["uniform"], n), None, None),
         ("proved for the drawn matrix", Fraction(found["right"], size), 0, 0),
     ]
     for loss, text in ((Loss.margin, "margin in float32"), (Loss.ce, "cross-entropy in float32")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from constructions.idle_attack import largest_change
@@ -231,7 +232,7 @@ def _last_layer_row(shop: Workshop, trained: Trained, name: str) -> tuple[Cell, 
     some = sorted(Fraction(v) for v in found if v not in (None, "0"))
     ends: list[Cell] = [None] * 3
     if some:
-        ends = [approximate(v, 4) for v in (some[0], some[len(some) // 2], some[-1])]
+        ends = [approximate(v, 4) for v in (some[0], median(some), some[-1])]
     return (name, len(found), found.count("0"), *ends, found.count(None))
 
 
