@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from relucid import blas, interrupt, plain_arguments
@@ -73,6 +74,29 @@ def _complain(message: str, status: int) -> int:
 
 def main() -> NoReturn:
     """Entry point of the installed command."""
+    _reopen()
     blas.tell()
     interrupt.watch()
-    sys.exit(run(sys.argv[1:]))
+    _leave(run(sys.argv[1:]))
+
+
+def _reopen() -> None:
+    """Let standard streams that the user has closed lead nowhere: no file gets their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process without Python's own end, which takes a sixth of the shortest commands.
+
+    It would free memory object by object, which the system does at once. What was to be written has
+    been: files are whole when they get their names, standard output was flushed by ``run``.
+    """
+    with suppress(OSError):  # stderr is gone: the exit status is all that is left to say
+        sys.stderr.flush()
+    os._exit(status)

@@ -1,5 +1,6 @@
 """Exit statuses, one-line errors, and what happens when the output has no place to go."""
 
+import json
 import os
 import signal
 import subprocess
@@ -169,3 +170,28 @@ def test_an_interrupt_ends_with_130_and_writes_nothing(tmp_path, engine):
     assert err.endswith("relucid: interrupted\n")
     assert "Traceback" not in err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hard.onnx", "hard.vnnlib"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_lead_nowhere(tmp_path, files, closed):
+    out = tmp_path / "out.json"
+    arguments = command("certify", files[0], "--property", files[1], "--out", out)
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("proved" in done.stdout) == (">&-" not in closed.split())
+    assert out.read_text().count('"verdict"') == 1
+
+
+def test_what_was_printed_arrives_whole_though_python_is_not_ended_properly(files):
+    done = subprocess.run(
+        command("certify", files[0], "--property", files[1], "--json"),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.endswith("\n")
+    assert json.loads(done.stdout)["verdict"] == "proved"
