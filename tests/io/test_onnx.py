@@ -388,6 +388,19 @@ def test_an_output_of_a_split_without_a_name_is_refused(tmp_path: Path, which: i
         load_model(path)
 
 
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("operator", ["Max", "Min", "Sum", "Mean", "Concat"])
+def test_an_input_of_many_without_a_name_is_refused(
+    tmp_path: Path, operator: str, used: bool
+) -> None:
+    """Of a Max onnxruntime does not survive it, whether anything reads the result or not."""
+    writer = Writer((1, 4))
+    made = writer.node(operator, "x", None, **({"axis": 1} if operator == "Concat" else {}))
+    path = writer.save(tmp_path / "model.onnx", made if used else writer.node("Relu", "x"))
+    with pytest.raises(ModelError, match="no name"):
+        load_model(path)
+
+
 def test_a_softmax_in_the_middle_is_refused(tmp_path: Path) -> None:
     writer = Writer((1, 3))
     value = writer.node("Relu", writer.node("Softmax", "x"))

@@ -19,6 +19,8 @@ from verifier.io.protobuf import DOUBLE, FLOAT, messages, raw_array
 
 #: Operators at the very end that keep the order of the outputs.
 TAILS = ("Softmax", "LogSoftmax", "Sigmoid")
+#: Operators with any number of inputs, none of which may be left out.
+_MANY_INPUTS = ("Concat", "Max", "Mean", "Min", "Sum")
 #: What may follow them without changing any value.
 _AFTER_TAIL = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
@@ -73,10 +75,9 @@ def read_graph(model: Any, *, sparse: bool = False) -> Graph:
     output = graph.output[0].name
     every = [read_node(p, opset) for p in graph.node]
     for node in every:
-        if node.operator == "Split" and "" in node.outputs:
-            raise node.error(
-                "one of its outputs has no name, and onnxruntime does not survive that"
-            )
+        split, joined = node.operator == "Split", node.operator in _MANY_INPUTS
+        if (split and "" in node.outputs) or (joined and "" in node.inputs):
+            raise node.error("an input or output has no name, which onnxruntime does not survive")
     nodes = _needed(every, output)
     tail = _tail(nodes, output)
     single = not double or any(n.operator in ("Cast", "CastLike") for n in nodes)
