@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal, localcontext
+from decimal import ROUND_FLOOR, Context, Decimal, localcontext
 from fractions import Fraction
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?\Z|[+-]?\d+/0*[1-9]\d*\Z", re.ASCII)
@@ -34,6 +34,17 @@ def approximate(value: Fraction, digits: int = 6) -> str:
             return f"≈{Decimal(value.numerator) / Decimal(value.denominator):.{digits}g}"
     text = f"{number:.{digits}g}"
     return text if Fraction(text) == value else f"≈{text}"
+
+
+def below(value: Fraction, digits: int = 4) -> float:
+    """The largest number of so many significant digits that is at most the value: for a table."""
+    rounding = Context(prec=digits, rounding=ROUND_FLOOR)
+    return float(rounding.divide(Decimal(value.numerator), Decimal(value.denominator)))
+
+
+def above(value: Fraction, digits: int = 4) -> float:
+    """The smallest number of so many significant digits that is at least the value."""
+    return 0.0 - below(-value, digits)  # not −0
 
 
 def nearest(value: Fraction) -> float:

@@ -20,7 +20,7 @@ from relucid.experiments.balls import Balls
 from relucid.experiments.findings import Cell, Findings, Table, bars
 from relucid.experiments.two_classes import of_parity, pooled
 from relucid.experiments.workshop import Trained, Workshop
-from relucid.numbers import nearest
+from relucid.numbers import above, nearest
 from torchbridge.attacks.losses import Loss
 from torchbridge.attacks.pgd import PGD
 from torchbridge.bias_safety import (
@@ -302,7 +302,9 @@ def _slope_table(slopes: dict[str, Any], scale: float) -> Table:
     places = [("at the points", "points")]
     places += [(f"on their balls of radius {float(r):g}", str(r)) for r in RADII]
     places += [("everywhere", "everywhere")]
-    rows = tuple((where, slopes[key], scale_above(slopes[key])) for where, key in places)
+    rows = tuple(
+        (where, above(Fraction(slopes[key])), scale_above(slopes[key])) for where, key in places
+    )
     heads = ("where", "no entry of J is larger (proved)", "least power of two λ above twice that")
     return Table(f"Bounds on the Jacobian; λ = {scale:g} is used", heads, rows, "slopes")
 
@@ -342,7 +344,7 @@ def _notes(
 ) -> tuple[str, ...]:
     margin, entropy = (nearest(rate) for rate in three_class_rates())
     wide = _uniform_scale(case, slopes["difference"])
-    excess = nearest(uniform_excess(case.network.n_inputs, slopes["difference"], wide))
+    excess = above(uniform_excess(case.network.n_inputs, slopes["difference"], wide), 3)
     everywhere = "holds" if direction["everywhere"] else "is not proved"
     return (
         "Only held-out points that the bias part has right count, for every consistent pattern. "
@@ -358,8 +360,8 @@ def _notes(
         "of the theorem. Differences of outputs have neither.",
         f"Uniform matrix: entries in [−λ, λ] with λ = {wide:g}, where the rate is proved to be at "
         f"most {excess:.3g} times that of random signs (plus {case.network.n_inputs} · 2^-20), "
-        f"since |J_1j − J_2j| ≤ {slopes['difference']:.4g} at the points. Where a sign is not "
-        "certain the coordinate stays.",
+        f"since |J_1j − J_2j| ≤ {above(Fraction(slopes['difference'])):.4g} at the points. Where a "
+        "sign is not certain the coordinate stays.",
         "Two classes only: with three, d = 1 and C = 0, the direction is +1 with probability "
         f"{margin:g} for the margin and {entropy:g} for cross-entropy (exact), not 1/2.",
         "Nothing but the sign of C's gradient is hidden: one gradient of C̃ shows sign R_2, and the "

@@ -17,6 +17,7 @@ from relucid.experiments.deciding import (
 )
 from relucid.experiments.findings import Cell, Findings, Table, bars
 from relucid.experiments.workshop import Trained, Workshop
+from relucid.numbers import above, below
 from torchbridge.stackelberg import (
     MARGIN,
     Answer,
@@ -175,14 +176,14 @@ def _values(shop: Workshop, case: _Case) -> list[tuple[Cell, ...]]:
     ]
     answered = [Fraction(row["descent"]) for row in found]
     safe = adversarial_accuracy(answers)
-    widest = float(max(a.high - a.low for a in answers))
+    widest = above(max(a.high - a.low for a in answers))
     rows: list[tuple[Cell, ...]] = []
     for payoff in PAYOFFS:
-        low, high = (float(bound) for bound in value(payoff, answers))
+        low, high = value(payoff, answers)
         rows.append(
             (
-                recipe.name, float(eps), payoff.name, float(payoff.mean(answered)), low, high,
-                *safe, count, widest,
+                recipe.name, float(eps), payoff.name, below(payoff.mean(answered)), below(low),
+                above(high), *safe, count, widest,
             )
         )  # fmt: skip
     return rows

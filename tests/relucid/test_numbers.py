@@ -7,7 +7,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relucid.numbers import approximate, nearest, rational
+from relucid.numbers import above, approximate, below, nearest, rational
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,23 @@ def test_rationals_are_exact(text, value):
 def test_other_texts_are_refused_with_the_option(text):
     with pytest.raises(typer.BadParameter, match="--eps: expected a decimal"):
         rational(text, "--eps")
+
+
+@given(st.fractions(-(10**9), 10**9), st.integers(1, 6))
+def test_bounds_are_rounded_outwards(value, digits):
+    low, high = below(value, digits), above(value, digits)
+    for number in (low, high):
+        assert float(f"{number:.{digits}g}") == number
+    # As they are read.
+    assert Fraction(repr(low)) <= value <= Fraction(repr(high))
+    assert (low == high) == (Fraction(repr(low)) == value)
+    assert Fraction(repr(high)) - Fraction(repr(low)) <= abs(value) * Fraction(10) ** (1 - digits)
+
+
+def test_bounds_of_long_numbers():
+    third = Fraction(10**400, 3 * 10**400 + 1)
+    assert (below(third), above(third), below(-third)) == (0.3333, 0.3334, -0.3334)
+    assert f"{above(Fraction(0))} {below(Fraction(0))}" == "0.0 0.0"
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
