@@ -124,7 +124,9 @@ def points_of(data: DataSet) -> Points:
     steps = np.arange(first, last + 1)[:, None]
     each = DataSet(steps, np.zeros(len(steps), np.int64), (1,), 1, data.name, data.scale)
     values = np.concatenate([each.float32(i) for i in range(len(steps))])
-    codes = (data.points - first).astype(np.uint16)
+    # A difference can be beyond the type of small signed integers: it is right modulo its size.
+    places = (data.points - first).view(f"u{data.points.dtype.itemsize}")
+    codes = places.astype(np.uint16)
     return Points(codes, values, labels, shape, data.n_classes, span, data.name)
 
 

@@ -226,6 +226,18 @@ def test_inputs_are_the_float32_values_that_a_model_is_fed(digits):
     assert np.array_equal(found.numpy(), np.array([[0.1, 1 / 3]], dtype=np.float32))
 
 
+@pytest.mark.parametrize(
+    "kind", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint64]
+)
+def test_integers_of_every_type_are_what_they_are(kind):
+    """Also where the differences of some do not fit into their type."""
+    low = max(np.iinfo(kind).min, -30_000)
+    high = min(np.iinfo(kind).max, low + 60_000)
+    data = DataSet(np.array([[low, 3, high], [high, low, 5]], kind), np.zeros(2, int), (3,), 1)
+    found = points_of(data).inputs(torch.arange(2), torch.device("cpu"))
+    assert found.tolist() == [data.float32(i).tolist() for i in range(2)]
+
+
 def test_moved_pictures_are_shifts_and_mirror_images():
     x = torch.rand(40, 2, 6, 7)
     out = moved(x, torch.Generator().manual_seed(0), by=2)
