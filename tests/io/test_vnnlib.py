@@ -385,6 +385,11 @@ BAD1 = {
     "empty box": ("(assert (>= X_0 2))", "f.vnnlib: the property is empty"),
     "empty by strictness": ("(assert (> X_0 1))", "the property is empty"),
     "false": ("(assert false)", "the property is empty"),
+    "after the question": (
+        "(assert (>= Y_0 0))(check-sat)(get-model)(assert (>= Y_1 0))",
+        r"f\.vnnlib:5:86: \(assert \.\.\.\) after \(check-sat\)",
+    ),
+    "after the end": ("(exit)(assert (>= Y_0 0))", r"\(assert \.\.\.\) after \(exit\)"),
 }
 
 

@@ -28,7 +28,8 @@ _VARIABLE = re.compile(r"([XY])_(0|[1-9]\d*)\Z", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)\Z", re.IGNORECASE)
 
 _DECLARATIONS = ("declare-const", "declare-fun")
-_WITHOUT_EFFECT = ("set-logic", "set-info", "set-option", "check-sat", "get-model", "exit")
+_ASKING = ("check-sat", "exit")
+_WITHOUT_EFFECT = ("set-logic", "set-info", "set-option", "get-model", *_ASKING)
 
 
 class _Frame:
@@ -68,6 +69,8 @@ class _Reader:
         self.numbers: dict[str, Linear] = {}
         self.assertions: list[Formula] = []
         self.stack: list[_Frame] = []
+        #: The command that asked the question or ended the file; nothing may be added after it.
+        self.asked = ""
 
     def fail(self, offset: int, message: str) -> NoReturn:
         """Raise with the file, line and column of the offset."""
@@ -152,6 +155,11 @@ class _Reader:
         """A command on the outermost level."""
         if not frame.head:
             self.fail(frame.start, "expected a command, found '()'")
+        if frame.head in _ASKING:
+            self.asked = frame.head
+        elif self.asked and frame.head in (*_DECLARATIONS, "assert"):
+            # To other programs it is no part of the question, which it would make narrower.
+            self.fail(frame.start, f"({frame.head} ...) after ({self.asked})")
         if frame.head in _DECLARATIONS:
             self._declare(frame)
         elif frame.head == "assert":
