@@ -15,6 +15,7 @@ from verifier.bounds.interval import interval_bounds
 from verifier.bounds.lp import relax
 from verifier.core.errors import SolverError
 from verifier.core.network import Layer, Network
+from verifier.core.property import Box, Case, LinearConstraint, Property
 from verifier.core.verdict import Proved, Refuted, Unknown, Witness
 from verifier.search import milp
 from verifier.search.milp import MilpHint
@@ -190,6 +191,25 @@ def failing_hint(error, monkeypatch):
     bounds = interval_bounds(problem.network, *problem.box)
     relaxation = relax(problem.network, problem.box, bounds)
     return milp.ask(relaxation, problem.clauses[0], "highs", Deadline(10))
+
+
+@pytest.mark.parametrize("solver", INSTALLED)
+@pytest.mark.parametrize("size", [1e25, 1e30, 1e300])
+def test_numbers_that_a_solver_takes_for_infinite_change_no_verdict(size, solver):
+    """HiGHS refuses a column whose faces are beyond 1e20; PuLP then looked for its value."""
+    everywhere, nowhere = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)
+    network = Network(
+        (
+            Layer(np.array([[size]]), np.array([2 * size]), everywhere),
+            Layer(np.array([[1 / size]]), np.array([-2.0]), nowhere),
+        )
+    )
+    box = Box((Fraction(-1),), (Fraction(1),))
+    for bound, kind in ((Fraction(9, 10), Refuted), (Fraction(11, 10), Proved)):
+        clause = (LinearConstraint(((0, Fraction(1)),), bound),)
+        assert isinstance(
+            verdict_on(network, Property((Case(box, (clause,)),), 1, 1), solver), kind
+        )
 
 
 def test_bounds_beyond_float64_are_unknown():

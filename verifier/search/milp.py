@@ -174,8 +174,9 @@ def _solved(model: pulp.LpProblem, solver: str, seconds: float, system: System) 
     try:
         model.solve(engine)
     except Exception as error:
-        # pyscipopt reports numerical trouble as a bare Exception, of no narrower type.
-        if type(error) not in (Exception, pulp.PulpSolverError):
+        # pyscipopt reports numerical trouble as a bare Exception, of no narrower type; where HiGHS
+        # refuses columns or rows with faces beyond 1e20, PuLP looks for values that are not there.
+        if type(error) not in (Exception, IndexError, pulp.PulpSolverError):
             raise
         return f"error: {error}", False
     found = model.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
