@@ -8,21 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from constructions.dataset import DataSet, load_dataset
 from relucid import report
 from relucid.classes import Classes
 from relucid.pictures import planes, png
 from relucid.progress import Reporter
 from relucid.proof_files import Proofs, summary
-from relucid.runs import Ball, Options, Outcome, check_data, open_model, run_data, run_property
+from relucid.runs import Options, Outcome, check_data, open_model, run_data, run_property
 from verifier.core.decision import Rule
 from verifier.core.errors import DataError, ExportError
 from verifier.core.files import write_atomic
 from verifier.core.verdict import Proved, Refuted, Unknown
 from verifier.io.onnx import Model
 from verifier.io.vnnlib import counterexample_text, read_property
+
+if TYPE_CHECKING:  # a property alone needs neither, and they take time to load
+    from constructions.dataset import DataSet
+    from relucid.ball_pass import Ball
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Samples:
 
     def ball(self, data: DataSet) -> Ball:
         """The ball for this data set."""
+        from relucid.ball_pass import Ball
+
         clip = self.clip
         if clip is None and self.default_clip and data.is_image:
             clip = (Fraction(0), Fraction(1))
@@ -170,6 +175,8 @@ def opened(
         DataError: points that do not fit the model, or are no pictures where one is wanted.
         ExportError: a result has no place to go.
     """
+    from constructions.dataset import load_dataset
+
     targets.check()
     model = open_model(model_name)
     data = load_dataset(samples.data, default_split="test")

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constructions.dataset import DataSet
 from verifier.core.decision import Decision, Rule
 from verifier.core.errors import DataError
 from verifier.core.property import Box, Property
 from verifier.io.onnx import Model
+
+if TYPE_CHECKING:
+    from constructions.dataset import DataSet
 
 
 @dataclass(frozen=True, eq=False)

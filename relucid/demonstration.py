@@ -9,10 +9,11 @@ from fractions import Fraction
 
 from constructions.dataset import DataSet, load_dataset
 from relucid import report
+from relucid.ball_pass import Ball
 from relucid.numbers import approximate
 from relucid.pictures import text_grid
 from relucid.progress import Reporter
-from relucid.runs import NO_FLOAT32, Ball, Options, Outcome, check_data, open_model, run_data
+from relucid.runs import NO_FLOAT32, Options, Outcome, check_data, open_model, run_data
 from verifier.core.verdict import Refuted
 from verifier.io.onnx import Model
 

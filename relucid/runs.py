@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constructions.dataset import DataSet
-from relucid.ball_pass import Ball, prove_points
 from relucid.bundled import open_model
 from relucid.classes import Classes
 from relucid.progress import Reporter
@@ -25,7 +24,11 @@ from verifier.search.portfolio import certify
 from verifier.search.problem import Deadline
 from verifier.search.replay import replay
 
-__all__ = ["NO_FLOAT32", "Ball", "Options", "Outcome", "check_data", "open_model", "run_data"]
+if TYPE_CHECKING:  # a property alone needs neither, and they take time to load
+    from constructions.dataset import DataSet
+    from relucid.ball_pass import Ball
+
+__all__ = ["NO_FLOAT32", "Options", "Outcome", "check_data", "open_model", "run_data"]
 
 NO_FLOAT32 = "no float32 point lies in the box, so onnxruntime cannot be asked"
 
@@ -201,6 +204,8 @@ def _first_pass(
     """The balls that interval bounds prove, each with its share of the time."""
     if model.tail is not None and classes.decision.rule is not Rule.argmax:
         return {}  # every single property will be refused, with the reason
+    from relucid.ball_pass import prove_points
+
     started = time.monotonic()
     positions = np.array([classes.position(data, i) for i in indices])
     deadline = Deadline(options.timeout * len(indices))

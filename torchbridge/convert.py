@@ -26,7 +26,8 @@ from verifier.core.errors import ExportError, ModelError, NetworkError
 from verifier.core.files import write_atomic
 from verifier.core.network import Layer, Network
 from verifier.io.lowering.chain import chain
-from verifier.io.lowering.graph import lower, read_graph
+from verifier.io.lowering.graph import read_graph
+from verifier.io.lowering.lower import lower
 from verifier.io.lowering.tensor import Lowering
 from verifier.io.onnx_export import export_onnx
 from verifier.io.runtime import Session

@@ -16,9 +16,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from constructions.dataset import DataSet, load_dataset
+from relucid.ball_pass import Ball
 from relucid.progress import Reporter
 from relucid.report import Accuracy, broken_by
-from relucid.runs import Ball, Options, Outcome, open_model, run_data
+from relucid.runs import Options, Outcome, open_model, run_data
 from verifier.core.verdict import Refuted
 
 OUT = Path(__file__).resolve().parent / "robustness.png"

@@ -12,7 +12,8 @@ from onnx_graphs import Writer, mlp
 
 from verifier.core.errors import ModelError
 from verifier.core.network import Layer, Network
-from verifier.io.lowering.graph import lower, read_graph
+from verifier.io.lowering.graph import read_graph
+from verifier.io.lowering.lower import lower
 from verifier.io.lowering.tensor import Lowering
 from verifier.io.onnx import export_onnx, load_model
 from verifier.io.operators import OPERATORS, linear, moving, piecewise, pooling

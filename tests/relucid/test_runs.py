@@ -8,10 +8,10 @@ from command_line import identity_network, write_model
 
 from constructions.dataset import DataSet, load_dataset
 from relucid import runs
-from relucid.ball_pass import boxes
+from relucid.ball_pass import Ball, boxes
 from relucid.bundled import model_path
 from relucid.progress import Reporter
-from relucid.runs import Ball, Options, check_data, open_model, run_data, run_property
+from relucid.runs import Options, check_data, open_model, run_data, run_property
 from verifier.core.errors import DataError, ModelError, PropertyError
 from verifier.core.property import Box, Property
 from verifier.core.verdict import Proved, Refuted, Unknown, word

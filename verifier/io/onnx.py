@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,9 +36,7 @@ from verifier.core.network import Network
 from verifier.core.property import LinearConstraint, Property
 from verifier.core.scan import ScanNetwork
 from verifier.io.gemm_chain import chain_network
-from verifier.io.lowering.chain import chain
-from verifier.io.lowering.graph import Graph, lower, read_graph
-from verifier.io.lowering.tensor import Lowering
+from verifier.io.lowering.graph import Graph, read_graph
 from verifier.io.meaning import read_decision
 from verifier.io.model_file import ModelFile, read_model
 from verifier.io.onnx_export import export_onnx
@@ -259,16 +258,21 @@ def _lowered(graph: Graph, path: Path, points: np.ndarray) -> tuple[Network, np.
     Returns:
         the network, and a bound on a runtime's error at the points.
     """
+    from verifier.io.lowering.chain import chain
+    from verifier.io.lowering.lower import lower
+    from verifier.io.lowering.tensor import Lowering
+
     build = Lowering(points, graph.single)
     output = lower(graph, build)
     layers = chain(build.neurons.groups, output.expression)
     users_shape = graph.input_shape[1:] if graph.input_shape[:1] == (1,) else graph.input_shape
-    return Network(layers, users_shape, path.stem, _notes(build, graph)), output.error.T
+    notes = _notes(build.notes, graph)
+    return Network(layers, users_shape, path.stem, notes), output.error.T
 
 
-def _notes(build: Lowering, graph: Graph) -> tuple[str, ...]:
+def _notes(rounded: Sequence[str], graph: Graph) -> tuple[str, ...]:
     """What was rounded or left out."""
-    notes = list(dict.fromkeys(build.notes))
+    notes = list(dict.fromkeys(rounded))
     if graph.tail is not None:
         notes.append(
             f"node {graph.tail.name!r} ({graph.tail.operator}): left out; the order of the outputs "
