@@ -159,7 +159,7 @@ class Workshop:
     def _require_known(self, stem: str, module: Module) -> None:
         """Steps are remembered by a model's name; so that name has one set of weights here.
 
-        Another device, another version of Torch or other held-out points can train other weights.
+        Another device or another version of Torch can train other weights.
 
         Raises:
             DataError: steps in the folder of results may be of other weights of the same name.

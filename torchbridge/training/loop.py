@@ -198,7 +198,9 @@ class Training:
             accuracy(self.model, self.held_out),
         )  # fmt: skip
         if radius > 0:
-            row.robust = robust_share(self.model, self.held_out, radius, self.noise)
+            # Who watches draws numbers of his own: training must not depend on the held-out points.
+            watch = Generator(self.device).manual_seed(self.recipe.seed)
+            row.robust = robust_share(self.model, self.held_out, radius, watch)
         state.history.append(row)
         state.loss = state.seconds = 0.0
 

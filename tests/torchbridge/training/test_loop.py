@@ -144,6 +144,14 @@ run.run()
 """
 
 
+def test_what_is_held_out_changes_no_weight(digits):
+    data, made = small(digits)[0], recipe("adversarial", architecture="mlp", epochs=2)
+    found = [
+        tensors(Training(made, data, points_of(digits[1].subset(slice(n)))).run()) for n in (5, 90)
+    ]
+    assert same(*found)
+
+
 def test_kill_leaves_a_whole_checkpoint(tmp_path, digits):
     path = tmp_path / "run.checkpoint"
     steps = []
