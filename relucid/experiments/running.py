@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from relucid.experiments.catalogue import experiment
@@ -13,8 +13,14 @@ from relucid.experiments.workshop import Data, Workshop
 from relucid.numbers import nearest
 from relucid.progress import Reporter
 from relucid.report import table
+from relucid.training import apart
 from torchbridge.hardware import use_threads
 from verifier.core.errors import DataError
+
+_SAME = (
+    "The held-out points are points that were learnt: the data have no test part beside what is "
+    "learnt, and --held-out names no others."
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ def run(order: Order) -> None:
             order.seed, order.limit, order.timeout, reporter,
         )  # fmt: skip
         findings = experiment(order.name)(shop)
+    if not apart(data.learnt_points, data.held_out_points):
+        findings = replace(findings, notes=(_SAME, *findings.notes))
     written = findings.write(order.out, order.name)
     if order.json_output:
         sys.stdout.write(_json(findings, written))

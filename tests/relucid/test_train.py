@@ -55,6 +55,11 @@ def test_without_a_test_part_nothing_is_called_held_out(capsys, tmp_path):
     assert result.status == 0, result.err
     assert "has no test part" in result.err
     assert "learnt        accuracy" in result.out
+    more = ("--architecture", "mlp", "--epochs", 1, "--out", tmp_path / "n.onnx", "--json")
+    for data, held in (("digits:all", False), ("digits", True)):
+        result = relucid(capsys, "train", "normal", "--data", data, *more)
+        assert json.loads(result.out)["held_out"] is held
+        assert ("has no test part" in result.err) is not held
 
 
 def test_an_interrupted_command_goes_on(capsys, tmp_path):

@@ -36,6 +36,17 @@ def test_bias_parts_again_without_training(capsys, tmp_path):
         assert [float(row["C"]) for row in csv.DictReader(stream)] == [row["C"] for row in rows]
 
 
+def test_without_a_test_part_the_table_says_what_it_measures_on(capsys, tmp_path):
+    same = "points that were learnt"
+    sets = ("digits:test", "digits:all", "digits")
+    for name, data, expected in zip("abc", sets, (True, True, False), strict=True):
+        arguments = ("experiment", "bias-parts", *SMALL, "--data", data, "--out", tmp_path / name)
+        result = relucid(capsys, *arguments)
+        assert result.status == 0, result.err
+        assert (same in result.out) == expected
+        assert (same in (tmp_path / name / "bias-parts.md").read_text()) == expected
+
+
 def test_the_count_is_that_of_exact_arithmetic(capsys, tmp_path):
     """C's accuracy, as certify at radius 0 decides it."""
     result = relucid(capsys, "experiment", "bias-parts", *SMALL, "--out", tmp_path, "--json")
