@@ -1,6 +1,7 @@
 """Odd forms of networks and properties: no wrong verdict of any engine, no wrong VALID."""
 
 from collections import Counter
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from tests.soundness import odd_forms
 from tests.soundness.proofs import nodes_checked, prove
 from tests.soundness.random_instances import is_wrong
 from verifier.core.errors import CertificateError
-from verifier.core.network import Network
-from verifier.core.property import Property
+from verifier.core.network import Layer, Network
+from verifier.core.property import Box, Case, LinearConstraint, Property
 from verifier.core.verdict import Proved, Unknown, Verdict, Witness, word
 from verifier.proof.claim import check_file
 from verifier.proof.plain import check_plainly
-from verifier.search import branch_and_bound, tighten
+from verifier.search import branch_and_bound, interval, lp, tighten
+from verifier.search.input_split import InputSplitSearch
 from verifier.search.portfolio import ENGINES, certify
 from verifier.search.problem import Deadline, problems
 
@@ -85,6 +87,30 @@ def test_no_proof_is_valid_of_an_unsafe_network(tmp_path: Path) -> None:
                 continue  # numbers too far apart for a checker are no wrong answer
             assert not violated(seed), seed
     assert written >= 4
+
+
+@pytest.mark.parametrize("bias", [-0.5, 0.0, 0.5])
+@pytest.mark.parametrize("relu", [False, True])
+def test_coefficients_that_overflow_prove_nothing(bias: float, relu: bool) -> None:
+    """2e308 - 2.7e308: backwards the sum is +infinity, though the network's values are moderate."""
+    one, none = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)
+    network = Network(
+        (
+            Layer(np.array([[1e-290]]), np.array([bias * 1e-290]), one),
+            Layer(1e108 * np.array([[1, 1, 0.9, 0.9, 0.9]]).T, np.zeros(5), np.full(5, relu)),
+            Layer(1e200 * np.array([[1, 1, -1, -1, -1]]), np.zeros(1), none),
+        )
+    )
+    (most,) = network.exact((Fraction(1),))
+    assert most < -(10**17)
+    constraint = LinearConstraint(((0, Fraction(-1)),), -most / 2)
+    box = Box((Fraction(-1),), (Fraction(1),))
+    prop = Property((Case(box, ((constraint,),)),), 1, 1)
+    (problem,) = problems(network, prop)
+    assert not isinstance(branch_and_bound.run(problem, Deadline(5)), Proved)
+    assert not isinstance(InputSplitSearch(problem, threads=1).run(Deadline(5)), Proved)
+    assert not isinstance(interval.run(problem, Deadline(5)), Proved)
+    assert not isinstance(lp.run(problem, Deadline(5)), Proved)
 
 
 def test_the_odd_forms_come() -> None:
