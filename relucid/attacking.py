@@ -95,29 +95,37 @@ class Result:
 
 
 def attack_data(model_name: str, samples: Samples, plan: Plan, targets: Targets) -> None:
-    """Attack the points of a data set and report."""
+    """Attack the points of a data set and report; an interrupt reports what is finished.
+
+    Raises:
+        DataError: points that do not fit the model or the clip range.
+        ExportError: a result has no place to go.
+    """
     model, data, indices, ball, classes = opened(model_name, samples, targets)
+    title = _title(model_name, data, ball, plan)
     results: list[Result] = []
+
+    def deliver(heading: str) -> None:
+        records = [_record(r, model_name, model, samples, ball, plan) for r in results]
+        write_out(targets, records)
+        write_witnesses(targets, [r.outcome for r in results])
+        print_notes(model)
+        if targets.json:
+            sys.stdout.write(report.json_text(records))
+        else:
+            print("\n".join(_lines(results, plan, heading)))
+        _write_picture(targets, results, data)  # last: it takes longer than an interrupt waits
+
     try:
         with Reporter(len(indices)) as reporter:
             for result in _results(model, data, indices, ball, classes, plan, samples, reporter):
                 results.append(result)
                 reporter.finish(result.outcome.verdict)
     except KeyboardInterrupt:
-        if results and not targets.json:
-            title = f"interrupted after {len(results)} of {len(indices)}"
-            print("\n".join(_lines(results, plan, title)))
+        if results:
+            deliver(f"{title}; interrupted after {len(results)} of {len(indices)}")
         raise
-    outcomes = [r.outcome for r in results]
-    records = [_record(r, model_name, model, samples, ball, plan) for r in results]
-    write_witnesses(targets, outcomes)
-    _write_picture(targets, results, data)
-    write_out(targets, records)
-    print_notes(model)
-    if targets.json:
-        sys.stdout.write(report.json_text(records))
-    else:
-        print("\n".join(_lines(results, plan, _title(model_name, data, ball, plan))))
+    deliver(title)
 
 
 def _results(

@@ -28,10 +28,11 @@ from constructions.separation import positive_separation
 from relucid.compilation import note_compilation
 from relucid.numbers import approximate
 from relucid.pictures import text_grid
+from relucid.places import require_file
 from relucid.progress import Reporter
 from relucid.proving import BallProof, is_cheap, prove
 from relucid.written import Written, read_back, write
-from verifier.core.errors import DataError, ExportError
+from verifier.core.errors import DataError
 
 _DEFAULT_RATIO = Fraction(99, 100)
 
@@ -80,14 +81,10 @@ class Request:
         """Find out before the work, not after it, that the network has no place to go.
 
         Raises:
-            ExportError: the folder is missing, or the name is a folder.
+            ExportError: the folder is missing or unwritable, or the name is a folder.
         """
-        if self.out is None:
-            return
-        if not self.out.absolute().parent.is_dir():
-            raise ExportError(f"{self.out}: the folder {self.out.absolute().parent} does not exist")
-        if self.out.is_dir():
-            raise ExportError(f"{self.out}: is a folder, expected a file")
+        if self.out is not None:
+            require_file(self.out)
 
     def read(self) -> DataSet:
         """The points."""

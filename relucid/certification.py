@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from relucid import report
 from relucid.classes import Classes
 from relucid.pictures import planes, png
+from relucid.places import require_file, require_folder
 from relucid.progress import Reporter
 from relucid.proof_files import Proofs, summary
 from relucid.runs import Options, Outcome, check_data, open_model, run_data, run_property
@@ -48,8 +49,11 @@ class Targets:
     proof: Path | None = None
     check_proof: bool = True
 
-    def check(self) -> None:
+    def check(self, *, folders: bool) -> None:
         """Find out before the work, not after it, that a result has no place to go.
+
+        Args:
+            folders: whether witnesses and proofs go to folders, one for each point.
 
         Raises:
             ExportError: a folder is missing or unwritable, or an ending is unknown.
@@ -58,12 +62,12 @@ class Targets:
             raise ExportError(f"{self.out}: results are written as .json or .csv")
         if self.picture is not None and self.picture.suffix != ".png":
             raise ExportError(f"{self.picture}: pictures are written as .png")
-        for path in (self.out, self.counterexample, self.picture, self.proof):
-            if path is not None and not path.absolute().parent.is_dir():
-                raise ExportError(f"{path}: the folder {path.absolute().parent} does not exist")
         for path in (self.out, self.picture):
-            if path is not None and path.is_dir():
-                raise ExportError(f"{path}: is a folder, expected a file")
+            if path is not None:
+                require_file(path)
+        for path in (self.counterexample, self.proof):
+            if path is not None:
+                (require_folder if folders else require_file)(path)
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,7 @@ def certify_property(
     Returns:
         the exit status: 1 if a proof was asked for and there is no valid one.
     """
-    targets.check()
-    for target in (targets.counterexample, targets.proof):
-        if target is not None and target.is_dir():
-            raise ExportError(f"{target}: is a folder, expected a file")
+    targets.check(folders=False)
     model = open_model(model_name)
     network = model.network
     file = read_property(path, n_inputs=network.n_inputs, n_outputs=network.n_outputs)
@@ -177,7 +178,7 @@ def opened(
     """
     from constructions.dataset import load_dataset
 
-    targets.check()
+    targets.check(folders=True)
     model = open_model(model_name)
     data = load_dataset(samples.data, default_split="test")
     indices, ball = samples.indices(data), samples.ball(data)
@@ -219,8 +220,6 @@ def _proof_folder(model: Model, targets: Targets, options: Options) -> Proofs | 
     """Where proofs of a data set go, if they are wanted."""
     if targets.proof is None:
         return None
-    if targets.proof.exists() and not targets.proof.is_dir():
-        raise ExportError(f"{targets.proof}: is a file, expected a folder")
     targets.proof.mkdir(exist_ok=True)
     return Proofs(model, targets.proof, targets.check_proof, options.float32)
 

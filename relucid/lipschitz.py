@@ -145,14 +145,14 @@ def _check_options(
 
 def _check_target(out: Path | None) -> None:
     """Find out before the work that the result has a place to go."""
+    from relucid.places import require_file
     from verifier.core.errors import ExportError
 
     if out is None:
         return
     if out.suffix != ".json":
         raise ExportError(f"{out}: the evidence is written as .json")
-    if not out.absolute().parent.is_dir():
-        raise ExportError(f"{out}: the folder {out.absolute().parent} does not exist")
+    require_file(out)
 
 
 def _rows(

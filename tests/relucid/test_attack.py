@@ -220,6 +220,8 @@ BAD = [
     (["--eps", "1", "--outputs", "sign"], "one output"),
     (["--eps", "1", "--out", "missing/o.csv"], "does not exist"),
     (["--eps", "1", "--picture", "p.png"], "no pictures"),
+    (["--eps", "1", "--counterexample", "d.csv"], "is a file"),
+    (["--eps", "1", "--seed", "18446744073709551616"], "--seed"),
 ]
 
 
@@ -251,3 +253,27 @@ def test_every_method_has_a_name_here():
     assert {str(m) for m in Method} == set(METHODS)
     for method in Method:
         assert method.counts_pixels == (norm_of(str(method)) is Norm.l0)
+
+
+def test_an_interrupt_writes_what_is_finished(capsys, tmp_path, monkeypatch):
+    """After the first batch."""
+    from relucid import attacking
+
+    real = attacking.attack_points
+
+    def stopped(*arguments, **options):
+        for attacked in real(*arguments, **options):
+            if attacked.row == 256:
+                raise KeyboardInterrupt
+            yield attacked
+
+    monkeypatch.setattr(attacking, "attack_points", stopped)
+    out = tmp_path / "o.json"
+    result = relucid(
+        capsys, "attack", "digits-mlp", "--data", "digits", "--eps", "1/50", "--limit", 300,
+        "--method", "fgsm", "--out", out,
+    )  # fmt: skip
+    assert result.status == 130
+    assert "interrupted after 256 of 300" in result.out
+    assert result.err.endswith("relucid: interrupted\n")
+    assert len(json.loads(out.read_text())) == 256

@@ -195,6 +195,8 @@ class _Batch:
                 f"expected outputs of shape ({len(task)}, classes) for {len(task)} inputs, got "
                 f"{tuple(z.shape)}"
             )
+        if z.shape[1] < 2:
+            raise NetworkError("the classifier has one output, and so no other class to reach")
         if not torch.isfinite(z).all():
             raise NetworkError("the classifier's outputs are NaN or infinite at an input")
         low, high = int(task.labels.min()), int(task.labels.max())
