@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from relucid.device import device_option
-from relucid.options import OUTPUT, POINTS, SEARCH, Json, Seed, require_seconds
+from relucid.options import MAX_THREADS, OUTPUT, POINTS, SEARCH, Json, Seed, require_seconds
 from relucid.train import ArchitectureName
 
 RUN = "Run"
@@ -78,7 +78,8 @@ def experiment(
     seed: Seed = 0,
     device: Annotated[str, device_option(RUN)] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads on the processor.", rich_help_panel=RUN)
+        int | None,
+        typer.Option(min=1, max=MAX_THREADS, help="Threads on the processor.", rich_help_panel=RUN),
     ] = None,
     json_output: Json = False,
 ) -> None:

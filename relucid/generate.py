@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from relucid.options import OUTPUT, Json, Seed
+from relucid.options import MAX_THREADS, OUTPUT, Json, Seed
 
 
 class FamilyName(StrEnum):
@@ -35,7 +35,9 @@ def generate(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the difficulty."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads on the processor.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, max=MAX_THREADS, help="Threads on the processor.")
+    ] = 1,
     json_output: Json = False,
 ) -> None:
     """Write instances for verifiers, with their true answers; an interrupted run goes on.

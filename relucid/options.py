@@ -82,8 +82,13 @@ OutputsOption = Annotated[
     ),
 ]
 
+#: Torch does not survive it if the system refuses it a thread.
+MAX_THREADS = 256
+#: A thousand times this still is a seed for Torch, and every JSON reader keeps it.
+MAX_SEED = 2**53
 Seed = Annotated[
-    int, typer.Option(min=0, help="Seed of everything random.", rich_help_panel=SEARCH)
+    int,
+    typer.Option(min=0, max=MAX_SEED, help="Seed of everything random.", rich_help_panel=SEARCH),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)]

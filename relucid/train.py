@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from relucid.device import device_option
-from relucid.options import Json
+from relucid.numbers import nearest, rational
+from relucid.options import MAX_SEED, MAX_THREADS, Json
 
 RUN = "Run"
 CHANGES = "Changes to the recipe"
@@ -59,8 +60,10 @@ def train(
         ArchitectureName | None, typer.Option(help="The network.", rich_help_panel=CHANGES)
     ] = None,
     eps: Annotated[
-        float | None,
-        typer.Option(help="ℓ∞ radius of robust recipes.", rich_help_panel=CHANGES),
+        str | None,
+        typer.Option(
+            help="ℓ∞ radius of robust recipes, as 0.03 or 8/255.", rich_help_panel=CHANGES
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the data.", rich_help_panel=CHANGES)
@@ -80,11 +83,15 @@ def train(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of weights, order and attacks.", rich_help_panel=CHANGES)
+        int,
+        typer.Option(
+            min=0, max=MAX_SEED, help="Of weights, order and attacks.", rich_help_panel=CHANGES
+        ),
     ] = 0,
     device: Annotated[str, device_option(RUN)] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads on the processor.", rich_help_panel=RUN)
+        int | None,
+        typer.Option(min=1, max=MAX_THREADS, help="Threads on the processor.", rich_help_panel=RUN),
     ] = None,
     restart: Annotated[
         bool,
@@ -98,6 +105,7 @@ def train(
     json_output: Json = False,
 ) -> None:
     """Train a classifier; an interrupted run goes on where it stopped."""
+    radius = None if eps is None else nearest(rational(eps, "--eps"))
     # Loading Torch takes a second, which --help and a wrong option need not wait for.
     from torchbridge.installed import require_torch
 
@@ -106,7 +114,7 @@ def train(
 
     changes = {
         "architecture": None if architecture is None else str(architecture),
-        "eps": eps, "epochs": epochs, "batch": batch, "rate": rate, "flip": flip, "seed": seed,
+        "eps": radius, "epochs": epochs, "batch": batch, "rate": rate, "flip": flip, "seed": seed,
     }  # fmt: skip
     place = Place(out, curves, device, threads, restart, json_output)
     train_model(str(recipe), changes, data, held_out, place)

@@ -7,13 +7,14 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from constructions.dataset import DataSet, load_dataset
+from relucid.places import require_file
 from relucid.progress import Reporter
 from torchbridge.convert import to_onnx
 from torchbridge.hardware import device_of, use_threads
@@ -63,23 +64,24 @@ def train_model(
 
     Raises:
         DataError: the recipe, the data or the checkpoint are at fault.
+        ExportError: a result has no place to go.
         SolverError: there is no such device.
         OSError: a file cannot be written.
     """
     made = recipe(name, **changes)
-    for path in (place.out, *([] if place.curves is None else [place.curves])):
-        if not path.resolve().parent.is_dir():
-            raise DataError(f"{path}: there is no folder {path.resolve().parent}")
-    learnt, measured = _sets(data, held_out)
+    for path in (place.out, place.curves):
+        if path is not None:
+            require_file(path)
+    learnt, measured = map(points_of, sets_of(data, held_out))
     held = apart(learnt, measured)
+    use_threads(place.threads)
+    run = Training(made, learnt, measured, device=device_of(place.device), path=place.checkpoint)
     if not held:
         print(
             f"note: {measured.name} has no test part beside what is learnt: accuracies are on the "
             "points learnt; --held-out names others",
             file=sys.stderr,
         )
-    use_threads(place.threads)
-    run = Training(made, learnt, measured, device=device_of(place.device), path=place.checkpoint)
     if not place.restart and run.resume():
         done = run.state.step / run.steps
         print(f"going on from {place.checkpoint} ({done:.0%} done)", file=sys.stderr)
@@ -101,12 +103,49 @@ def train_model(
         print("\n".join(_lines(made, run.state.history, place, held)))
 
 
-def _sets(data: str, held_out: str | None) -> tuple[Points, Points]:
-    """What to learn and what to measure on."""
+def sets_of(data: str, held_out: str | None) -> tuple[DataSet, DataSet]:
+    """What to learn and what to measure on, with the same classes.
+
+    Args:
+        data: a set; its training part is learnt, if it has one.
+        held_out: another set, or None for the test part of the same one.
+
+    Raises:
+        DataError: a set cannot be read, or a held-out label is none of the classes learnt.
+    """
     learnt = load_dataset(data, default_split="train")
     if held_out is None:
         held_out = data.removesuffix(":train").removesuffix(":all")
-    return points_of(learnt), points_of(load_dataset(held_out, default_split="test"))
+    return learnt, _with_classes(load_dataset(held_out, default_split="test"), learnt)
+
+
+def _with_classes(held_out: DataSet, learnt: DataSet) -> DataSet:
+    """The held-out set with labels that mean what they mean in the set that is learnt.
+
+    Every file numbers its words by itself: what has a name is found by its name.
+
+    Raises:
+        DataError: a class that is not learnt.
+    """
+    named = held_out.label_names != learnt.label_names
+    names = learnt.label_names or tuple(map(str, range(learnt.n_classes)))
+    if named:
+        place = {name: k for k, name in enumerate(names)}
+        numbers = [place.get(held_out.label_name(k), -1) for k in range(held_out.n_classes)]
+    else:
+        numbers = [k if k < len(names) else -1 for k in range(held_out.n_classes)]
+    labels = np.array(numbers)[held_out.labels]
+    wrong = np.flatnonzero(labels < 0)
+    if len(wrong):
+        label = held_out.label_name(int(held_out.labels[wrong[0]]))
+        known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        raise DataError(
+            f"{held_out.name}: label {label} of held-out point {wrong[0]} is not one of the "
+            f"{len(names)} classes that are learnt ({known})"
+        )
+    return replace(
+        held_out, labels=labels, n_classes=learnt.n_classes, label_names=learnt.label_names
+    )
 
 
 def apart(learnt: Points, measured: Points) -> bool:

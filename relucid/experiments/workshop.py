@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from constructions.dataset import DataSet, load_dataset
+from constructions.dataset import DataSet
 from relucid.progress import Reporter
 from relucid.steps import keep, recall
-from relucid.training import points_of, state_text
+from relucid.training import points_of, sets_of, state_text
 from torchbridge.convert import to_onnx
 from torchbridge.hardware import device_of
 from torchbridge.training.architectures import Module
@@ -54,12 +54,9 @@ class Data:
         """The training part of a set, and its test part or another set.
 
         Raises:
-            DataError: a set cannot be read.
+            DataError: a set cannot be read, or their classes do not go together.
         """
-        learnt = load_dataset(name, default_split="train")
-        if held_out is None:
-            held_out = name.removesuffix(":train").removesuffix(":all")
-        measured = load_dataset(held_out, default_split="test")
+        learnt, measured = sets_of(name, held_out)
         return cls(name, learnt, measured, points_of(learnt), points_of(measured))
 
 

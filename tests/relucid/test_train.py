@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command_line import assert_refused, relucid
 
+from relucid.options import MAX_SEED
 from relucid.train import ArchitectureName, RecipeName
 
 pytest.importorskip("torch", reason="torch is an extra, and is not installed")
@@ -28,7 +29,7 @@ def test_a_trained_model_is_certified(capsys, tmp_path):
     out, curves = tmp_path / "n.onnx", tmp_path / "c.png"
     result = relucid(
         capsys, "train", "adversarial", "--data", "digits", "--architecture", "mlp", "--epochs", 3,
-        "--eps", 0.05, "--batch", 32, "--out", out, "--curves", curves, "--json", "--threads", 1,
+        "--eps", "1/20", "--batch", 32, "--out", out, "--curves", curves, "--json", "--threads", 1,
     )  # fmt: skip
     assert result.status == 0, result.err
     record = json.loads(result.out)
@@ -105,10 +106,81 @@ sys.exit(run(sys.argv[1:]))
         (["--architecture", "vgg16"], "32 × 32"),
         (["--device", "nonsense"], "--device nonsense: expected auto"),
         (["--held-out", "missing.csv"], "missing.csv"),
-        (["--out", "no/such/folder/n.onnx"], "no folder"),
-        (["--curves", "no/such/folder/n.png"], "no folder"),
+        (["--out", "no/such/folder/n.onnx"], "does not exist"),
+        (["--curves", "no/such/folder/n.png"], "does not exist"),
+        (["--out", "."], "is a folder"),
+        (["--curves", "."], "is a folder"),
+        (["--seed", 2**64], "--seed"),
+        (["--eps", "1e999"], "radius"),
+        (["--eps", "1/0"], "--eps"),
+        (["--threads", 100000], "--threads"),
+        (["--architecture", "lenet5"], "got 8 × 8, which mlp, small-cnn"),
     ],
 )
 def test_mistakes_are_one_line(capsys, tmp_path, changes, message):
     given = ["--data", "digits", "--out", tmp_path / "n.onnx", "--epochs", 1]
     assert_refused(relucid(capsys, "train", "adversarial", *given, *changes), message)
+
+
+def test_the_largest_seed_is_one(capsys, tmp_path):
+    result = relucid(
+        capsys, "train", "normal", "--data", "digits", "--architecture", "mlp", "--epochs", 1,
+        "--out", tmp_path / "n.onnx", "--seed", MAX_SEED,
+    )  # fmt: skip
+    assert result.status == 0, result.err
+
+
+def words(path, *labels: str):
+    """One point on a line for each label: (k, 0) of the k-th word of the alphabet."""
+    place = {word: 5 * k for k, word in enumerate(("cat", "dog", "emu"))}
+    rows = "".join(f"{place.get(word, 0)},0,{word}\n" for word in labels for _ in range(8))
+    path.write_text("a,b,label\n" + rows)
+    return path
+
+
+def test_held_out_words_are_matched_by_name(capsys, tmp_path):
+    """dog is 1 among three words and 0 among two."""
+    learnt = words(tmp_path / "learnt.csv", "cat", "dog", "emu")
+    held_out = words(tmp_path / "held.csv", "emu", "dog")
+    arguments = (
+        "train", "normal", "--data", learnt, "--architecture", "mlp", "--epochs", 60, "--batch", 4,
+        "--out", tmp_path / "n.onnx", "--json", "--held-out",
+    )  # fmt: skip
+    result = relucid(capsys, *arguments, held_out)
+    assert result.status == 0, result.err
+    assert json.loads(result.out)["history"][-1]["accuracy"] == 1
+    other = words(tmp_path / "other.csv", "cat", "fox")
+    assert_refused(
+        relucid(capsys, *arguments, other), "label fox of held-out point 8", "cat, dog, emu"
+    )
+
+
+def test_held_out_points_may_have_fewer_classes_and_not_more(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, classes in (("three", 3), ("two", 2)):
+        np.savez(tmp_path / f"{name}.npz", x=rng.random((12, 4)), y=np.arange(12) % classes)
+
+    def train(learnt, held_out):
+        return relucid(
+            capsys, "train", "normal", "--data", tmp_path / f"{learnt}.npz", "--held-out",
+            tmp_path / f"{held_out}.npz", "--architecture", "mlp", "--epochs", 1,
+            "--out", tmp_path / "n.onnx",
+        )  # fmt: skip
+
+    assert train("three", "two").status == 0
+    assert_refused(train("two", "three"), "label 2 of held-out point 2 is not one of the 2 classes")
+
+
+def test_a_checkpoint_of_another_run_says_what_differs(capsys, tmp_path):
+    from relucid.training import points_of, sets_of
+    from torchbridge.training.loop import Training
+    from torchbridge.training.recipe import recipe
+
+    sets = map(points_of, sets_of("digits", None))
+    made = recipe("normal", architecture="mlp", epochs=3)
+    Training(made, *sets, path=tmp_path / "n.onnx.checkpoint").save()
+    result = relucid(
+        capsys, "train", "normal", "--data", "digits", "--architecture", "mlp", "--epochs", 2,
+        "--out", tmp_path / "n.onnx",
+    )  # fmt: skip
+    assert_refused(result, "of another run: its epochs is 3, now 2. Remove it, or give --restart")

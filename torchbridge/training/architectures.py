@@ -54,10 +54,16 @@ def build(name: str, shape: Shape, classes: int, seed: int) -> nn.Sequential:
         shape = (1, *shape)
     if name != "mlp":
         if len(shape) != 3:
-            raise DataError(f"{name} takes pictures; points of shape {shape} are none")
+            raise DataError(
+                f"{name} takes pictures; points of shape {shape} are none; mlp takes them"
+            )
         if min(shape[1:]) < SMALLEST[name]:
-            side = SMALLEST[name]
-            raise DataError(f"{name} needs pictures of {side} × {side} at least, got {shape[1:]}")
+            side, (rows, columns) = SMALLEST[name], shape[1:]
+            fit = [each for each in ARCHITECTURES if SMALLEST.get(each, 0) <= min(shape[1:])]
+            raise DataError(
+                f"{name} needs pictures of {side} × {side} at least, got {rows} × {columns}, which "
+                f"{', '.join(fit)} can take"
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ARCHITECTURES[name](shape, classes)

@@ -103,12 +103,14 @@ def load(
     """
     arrays = _arrays(path)
     state = _head(path, arrays)
-    for what in ("recipe", "data"):
-        if getattr(state, what) != getattr(expected, what):
-            raise DataError(
-                f"{path}: the checkpoint is of another run: its {what} is "
-                f"{getattr(state, what)}, now {getattr(expected, what)}"
-            )
+    apart = _apart(state.recipe, expected.recipe)
+    if state.data != expected.data:
+        apart.append(f"its data are {state.data}, now {expected.data}")
+    if apart:
+        raise DataError(
+            f"{path}: the checkpoint is of another run: {'; '.join(apart)}. Remove it, or give "
+            "--restart, to begin anew"
+        )
     try:
         own = {key: torch.from_numpy(arrays[f"model.{key}"]) for key in model.state_dict()}
         model.load_state_dict(own)
@@ -126,6 +128,19 @@ def load(
     except (KeyError, ValueError, RuntimeError, TypeError) as problem:
         raise DataError(f"{path}: the checkpoint does not fit the run: {problem}") from problem
     return state
+
+
+def _apart(kept: str, now: str) -> list[str]:
+    """In what two recipes differ, as ``Recipe.described`` writes them."""
+    if kept == now:
+        return []
+    whole = [f"its recipe is {kept}, now {now}"]
+    try:
+        old, new = json.loads(kept), json.loads(now)
+        keys = [key for key in new if old.get(key) != new[key]]
+    except (ValueError, AttributeError):
+        return whole
+    return [f"its {key} is {old.get(key)}, now {new[key]}" for key in keys] or whole
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

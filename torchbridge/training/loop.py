@@ -7,6 +7,7 @@ bits as one that was not.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -81,8 +82,13 @@ class Training:
     ) -> None:
         if (data.shape, data.n_classes) != (held_out.shape, held_out.n_classes):
             raise DataError(
-                f"{held_out.name}: points of shape {held_out.shape} and {held_out.n_classes} "
-                f"classes, but {data.name} has {data.shape} and {data.n_classes}"
+                f"{held_out.name}: held-out points of shape {held_out.shape} and "
+                f"{held_out.n_classes} classes, but those learnt have {data.shape} and "
+                f"{data.n_classes} ({data.name})"
+            )
+        if data.n_classes < 2:
+            raise DataError(
+                f"{data.name}: all points have one label; expected two classes at least"
             )
         self.recipe, self.path, self.every = recipe, path, every
         self.device = device or torch.device("cpu")
@@ -90,6 +96,8 @@ class Training:
         if recipe.flip and len(data.shape) != 3:
             raise DataError(f"{data.name}: only pictures can be mirrored and moved")
         model = build(recipe.architecture, data.shape, data.n_classes, recipe.seed)
+        self.per_epoch = math.ceil(len(data) / recipe.batch)
+        _require_spread(model, data, recipe, len(data) - (self.per_epoch - 1) * recipe.batch)
         self.model = model.to(self.device)
         if self.device.type == "cpu":
             # A convolution's gradient by its one input channel is twice as fast in this order.
@@ -99,7 +107,6 @@ class Training:
         )
         self.noise = Generator(self.device).manual_seed(recipe.seed)
         self.state = State(recipe.described(), self.points.described())
-        self.per_epoch = math.ceil(len(self.points) / recipe.batch)
         self.steps = self.per_epoch * recipe.epochs
 
     def resume(self) -> bool:
@@ -212,6 +219,23 @@ class Training:
             min(state.step // self.per_epoch + 1, self.recipe.epochs), state.step / self.steps,
             state.loss / done if done else last, left, tuple(state.history),
         )  # fmt: skip
+
+
+def _require_spread(model: nn.Module, data: Points, recipe: Recipe, last: int) -> None:
+    """Refuse batches of one point where a batch normalisation sees one number a channel.
+
+    Raises:
+        DataError: the last batch, of so many points, is one.
+    """
+    if last > 1 or not any(isinstance(part, nn.BatchNorm2d) for part in model.modules()):
+        return
+    try:
+        copy.deepcopy(model).train()(torch.zeros(1, *data.shape))
+    except ValueError as problem:
+        raise DataError(
+            f"{data.name}: {recipe.architecture} normalises over a batch, and {len(data)} points "
+            f"in batches of {recipe.batch} leave one alone; expected another batch size"
+        ) from problem
 
 
 def _rate(share: float) -> float:

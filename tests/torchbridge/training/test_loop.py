@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="torch is an extra, and is not insta
 from constructions.dataset import DataSet, load_dataset
 from relucid.training import points_of
 from torchbridge.training.loop import Training, accuracy, robust_share
-from torchbridge.training.points import moved
+from torchbridge.training.points import Points, moved
 from torchbridge.training.recipe import RECIPES, recipe
 from verifier.core.errors import DataError
 
@@ -156,13 +156,14 @@ def test_kill_leaves_a_whole_checkpoint(tmp_path, digits):
     path = tmp_path / "run.checkpoint"
     steps = []
     for _ in range(2):
+        before = path.stat().st_mtime_ns if path.exists() else None
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         assert child.stdout.readline() == "ready\n"
-        while not path.exists():
-            time.sleep(0.01)
+        while not path.exists() or path.stat().st_mtime_ns == before:
+            time.sleep(0.01)  # until a step of this child is kept, however busy the machine is
         time.sleep(0.1)
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -294,3 +295,18 @@ def test_bad_recipes_are_refused(digits):
         Training(recipe("normal", flip=True, architecture="mlp"), points_of(flat), points_of(flat))
     with pytest.raises(DataError, match="shape"):
         Training(recipe("normal", architecture="mlp"), points_of(flat), points_of(digits[1]))
+
+
+def test_a_batch_of_one_point_has_no_spread():
+    rng = np.random.default_rng(0)
+    points = Points.of_floats(rng.random((5, 192)), np.arange(5) % 2, (3, 8, 8), 2)
+    for batch in (1, 2, 4):
+        with pytest.raises(DataError, match="leave one alone"):
+            Training(recipe("normal", architecture="resnet18", batch=batch), points, points)
+    Training(recipe("normal", architecture="resnet18", batch=3), points, points)
+
+
+def test_one_class_is_none():
+    points = Points.of_floats(np.zeros((5, 2)), np.zeros(5, int), (2,), 1)
+    with pytest.raises(DataError, match="one label"):
+        Training(recipe("normal", architecture="mlp"), points, points)
