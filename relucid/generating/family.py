@@ -9,8 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from relucid.numbers import rational
 from relucid.progress import Reporter
 from verifier.core.errors import DataError
+
+#: No setting that is a whole number is larger.
+_LARGEST = 10**9
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,13 @@ def _read(text: str, kind: type, change: str) -> Any:
         DataError: the text is none.
     """
     try:
-        value = kind(text)
-    except (ValueError, ZeroDivisionError) as problem:
-        words = {int: "a whole number", float: "a number", Fraction: "a decimal or a ratio"}
+        # Not Fraction: the digits of 1e999999999 take gigabytes.
+        value = rational(text, f"--set {change}") if kind is Fraction else kind(text)
+    except ValueError as problem:
+        words = {int: "a whole number", float: "a number"}
         raise DataError(f"--set {change}: expected {words.get(kind, 'a word')}") from problem
     if isinstance(value, float) and not math.isfinite(value):
         raise DataError(f"--set {change}: expected a finite number")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise DataError(f"--set {change}: expected a whole number up to {_LARGEST}")
     return value

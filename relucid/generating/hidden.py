@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from constructions.memory import require_bytes
 from relucid.generating.family import Family, Made, Place
 from relucid.numbers import approximate
 from relucid.proof_files import Proofs
@@ -89,6 +90,8 @@ class Settings:
         for name in ("restarts", "attempts", "limit", "proof_seconds"):
             if getattr(self, name) <= 0:
                 raise DataError(f"{name} must be positive, got {getattr(self, name)}")
+        what = f"{self.inputs} inputs, width {self.width} and {self.classes} classes"
+        require_bytes("hidden", what, self.hiding.memory(self.inputs))
         self.hiding.build(self.inputs)
 
     @property

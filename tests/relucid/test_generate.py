@@ -124,6 +124,11 @@ def test_bad_input(capsys, tmp_path):
     assert_refused(relucid(capsys, *start, out, "--set", "steps=x"), "whole number")
     assert_refused(relucid(capsys, *start, out, "--set", "eps=1/0"), "ratio")
     assert_refused(relucid(capsys, *start, out, "--set", "eps=2"), "always meet")
+    assert_refused(relucid(capsys, *start, out, "--set", "eps=1e999999999"), "expected a decimal")
+    assert_refused(relucid(capsys, *start, out, "--set", "width=1000000"), "GiB")
+    assert_refused(
+        relucid(capsys, *start, out, "--set", f"inputs=1{'0' * 400}"), "up to 1000000000"
+    )
     assert_refused(relucid(capsys, "generate", "absurd", "--out", out), "FAMILY")
 
 

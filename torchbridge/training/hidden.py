@@ -29,8 +29,9 @@ from torchbridge.attacks.pgd import PGD
 from torchbridge.training.objectives import Ascent, Balls
 from verifier.core.errors import DataError
 
-#: Steps over which the step size rises, a share of all.
-_RISE = 0.1
+#: Steps over which the step size rises, a share of all; Torch's cycle divides by zero where that
+#: is exactly one step, and the cycle of a shorter run is cut off.
+_RISE, _CYCLE = 0.1, 11
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,21 @@ class Hiding:
         if not (0 < self.margin < math.inf and 0 < self.rate < math.inf):
             raise DataError("the margin and the step size must be positive")
 
+    def memory(self, inputs: int) -> int:
+        """Bytes that training and the network as matrices take, about and from above."""
+        width, side = self.width, math.isqrt(inputs)
+        first, half = max(1, width // 2), (side + 1) // 2
+        if self.architecture == "mlp":
+            neurons, weights = 2 * width, width * (inputs + width + self.classes)
+        else:
+            neurons = first * side * side + width * half * half
+            weights = 9 * first * (side * side + width * half * half)
+            weights += width * half * half * self.classes
+        points = self.window + self.caught + self.many + width
+        # Weights, their gradients and two moments; the same as sparse float64 matrices. Activations
+        # and their gradients, of a few evaluations.
+        return 32 * weights + 24 * points * (inputs + neurons + self.classes)
+
     def build(self, inputs: int) -> tuple[nn.Sequential, tuple[int, ...]]:
         """An untrained module, and the shape of one input.
 
@@ -166,7 +182,7 @@ def train_hidden(
     state.aim(cast(nn.Linear, model[0]), noise)
     optimizer = torch.optim.Adam(model.parameters(), hiding.rate)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, hiding.rate, total_steps=hiding.steps, pct_start=_RISE
+        optimizer, hiding.rate, total_steps=max(_CYCLE, hiding.steps), pct_start=_RISE
     )
     for step in range(hiding.steps):
         state.attack(model, step, noise)

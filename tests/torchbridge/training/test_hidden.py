@@ -46,6 +46,20 @@ def test_the_same_seed_gives_the_same_network():
     assert not torch.equal(flat[0], flat[2])
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+def test_runs_of_a_few_steps(steps):
+    said = []
+    hiding = Hiding(width=4, steps=steps, starts=2, window=4, many=2)
+    train_hidden(boxes(), hiding, 0, lambda *told: said.append(told))
+    assert said[-1][0] == 1
+
+
+def test_the_estimate_of_memory_grows():
+    small, wide = Hiding(width=8), Hiding(width=80)
+    assert small.memory(25) < wide.memory(25) < wide.memory(2500)
+    assert Hiding(architecture="cnn", width=80).memory(784) > 8 * 784 * 40
+
+
 def test_settings_without_meaning_are_refused():
     made = boxes()
     with pytest.raises(DataError, match="no architecture"):
