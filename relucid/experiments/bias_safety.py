@@ -119,7 +119,9 @@ def run(shop: Workshop) -> Findings:
         CertificateError: the law of the direction is not what the theorem says.
         OSError: a folder cannot be written to.
     """
-    case = _Case.of(replace(shop, data=of_parity(shop.data)), shop.limit or POINTS, EPS)
+    parity = of_parity(shop.data)
+    blocks = pooled(parity, *_BLOCKS)  # at once: what has no blocks is refused before the training
+    case = _Case.of(replace(shop, data=parity), shop.limit or POINTS, EPS)
     key = [case.model.path.name, len(case.indices), str(_ATTACK), _DRAWS, _CORNERS]
     slopes = shop.remembered("bias-safety-slopes", [*key, list(map(str, RADII))],
                              partial(_slopes, case))  # fmt: skip
@@ -131,7 +133,7 @@ def run(shop: Workshop) -> Findings:
         step = partial(_rates, case, scale, slopes["difference"], radius)
         name = f"bias-safety-{radius.numerator}-{radius.denominator}"
         rates.append(shop.remembered(name, [*key, scale, str(radius)], step))
-    small = replace(case.shop, data=pooled(case.shop.data, *_BLOCKS), architecture="mlp")
+    small = replace(case.shop, data=blocks, architecture="mlp")
     few = _Case.of(small, min(_FEW, len(case.indices)), FEW_EPS)
     settings = [few.model.path.name, len(few.indices), list(map(str, RADII))]
     law = shop.remembered("bias-safety-law", settings, partial(_law, few))

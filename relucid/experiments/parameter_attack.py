@@ -26,7 +26,7 @@ from relucid.numbers import approximate
 from torchbridge.attacks.target import Target
 from torchbridge.convert import to_onnx
 from torchbridge.parameter_attack import SignAscent, accuracy
-from verifier.core.errors import CertificateError
+from verifier.core.errors import CertificateError, DataError
 from verifier.core.network import Network
 from verifier.io.onnx import load_model
 
@@ -104,6 +104,11 @@ def _rows(shop: Workshop, trained: Trained, name: str, notes: list[str]) -> list
     chosen = shop.remembered("right", settings[:2], lambda: {"rows": right(shop, network, limit)})[
         "rows"
     ]
+    if not chosen:
+        raise DataError(
+            f"{shop.data.held_out.name}: {stem} classifies no held-out point as labelled, so there "
+            "is nothing to attack; --epochs trains longer"
+        )
     points = shop.data.held_out_points
     before = shop.remembered(
         f"before-{name}",
@@ -126,7 +131,7 @@ def _rows(shop: Workshop, trained: Trained, name: str, notes: list[str]) -> list
     else:
         rows += _constructed(shop, trained, name, plan, settings, chosen)
     for gamma in GAMMAS:
-        path = _path(shop, f"{name}-gradients-{gamma:g}")
+        path = _path(shop, trained, f"gradients-{gamma:g}", chosen)
         attack = SignAscent(gamma, float(EPS))
         found = shop.remembered(
             f"gradients-{name}-{gamma:g}",
@@ -156,7 +161,7 @@ def _constructed(
         lambda: measured(shop, trained.path, plan.silent, chosen),
     )
     for delta in DELTAS:
-        path = _path(shop, f"{name}-block-{delta.denominator}")
+        path = _path(shop, trained, f"block-{delta.denominator}", chosen)
         found = shop.remembered(
             f"block-{name}-{delta.denominator}",
             [*settings, str(plan.silent), str(delta)],
@@ -236,6 +241,6 @@ def _last_layer_row(shop: Workshop, trained: Trained, name: str) -> tuple[Cell, 
     return (name, len(found), found.count("0"), *ends, found.count(None))
 
 
-def _path(shop: Workshop, name: str) -> Path:
-    """Of an attacked network."""
-    return shop.out / f"parameter-attack-{name}.onnx"
+def _path(shop: Workshop, trained: Trained, attack: str, chosen: list[int]) -> Path:
+    """Of an attacked network: one for each model and set of points, as steps are."""
+    return shop.out / f"parameter-attack-{trained.path.stem}-{len(chosen)}-{attack}.onnx"

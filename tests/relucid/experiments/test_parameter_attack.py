@@ -47,3 +47,10 @@ def test_settings_without_meaning_are_refused():
     for wrong in ({"gamma": 0.0}, {"steps": 0}, {"batch": 0}, {"eps": -1.0}):
         with pytest.raises(DataError):
             by_gradients.SignAscent(**({"gamma": 0.1, "eps": 0.1} | wrong))
+
+
+def test_a_network_that_has_nothing_right(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(parameter_attack, "right", lambda *_: [])
+    result = relucid(capsys, "experiment", "parameter-attack", *SMALL, "--out", tmp_path)
+    assert result.status == 2
+    assert "no held-out point" in result.err.splitlines()[-1]

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from command_line import assert_refused, relucid
 
@@ -64,3 +65,14 @@ def test_bad_input(capsys, tmp_path):
     assert_refused(relucid(capsys, *start, "--out", tmp_path / "o"), "12 × 12")
     wrong = relucid(capsys, *start, "--out", tmp_path / "o", "--timeout", 0)
     assert_refused(wrong, "--timeout")
+
+
+def test_points_without_blocks_are_refused_before_the_training(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x=rng.random((20, 8, 8)), y=np.arange(20) % 4)
+    result = relucid(
+        capsys, "experiment", "bias-safety", "--data", tmp_path / "d.npz", "--epochs", 1, "--out",
+        tmp_path / "o",
+    )  # fmt: skip
+    assert_refused(result, "pictures of integers")
+    assert not (tmp_path / "o" / "models").exists()
