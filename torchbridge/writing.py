@@ -114,6 +114,9 @@ class Writer:
         """The same entries, in the same order, in another shape."""
         if value.shape == tuple(shape):
             return value
+        if len(shape) == 2 and shape[0] == value.shape[0] and shape[1] > 0:
+            # Says no batch size, so that a reader may run batches.
+            return self.emit("Flatten", [value.name], shape, axis=1)
         return self.emit("Reshape", [value.name, self.integers(shape)], shape)
 
     def gather(self, value: Value, positions: np.ndarray) -> Value:

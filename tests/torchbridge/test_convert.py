@@ -306,6 +306,13 @@ def test_a_dense_module_is_written_with_nothing_but_gemms_and_relus(tmp_path):
     assert graph.node[-1].output[0] == graph.output[0].name == "output"
 
 
+def test_flattening_says_no_batch_size(tmp_path):
+    module = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(8, 2)).eval()
+    to_onnx(module, tmp_path / "m.onnx", (1, 3, 3))
+    graph = load_model(tmp_path / "m.onnx").proto.graph
+    assert [node.op_type for node in graph.node] == ["Conv", "Flatten", "Gemm"]
+
+
 def test_a_module_that_computes_nothing_is_written_too(tmp_path):
     to_onnx(nn.Flatten().eval(), tmp_path / "m.onnx", (3,))
     assert load_model(tmp_path / "m.onnx").network.exact([1, 2, 3]) == (1, 2, 3)
