@@ -36,7 +36,7 @@ _ROUNDS = (-1, 0, 4, 16, 48, 144)
 #: between batches.
 _STEP_SECONDS = 0.7
 #: Bytes that the waiting subproblems may take before the search turns depth-first.
-_POOL_BYTES = 150e6
+_POOL_BYTES = 100e6
 
 
 @dataclass(frozen=True, eq=False)
