@@ -190,5 +190,9 @@ def test_bad_input():
         list(attack_points(broken(lambda x: x * float("nan")), attacks, [ball], [0], Run()))
     with pytest.raises(NetworkError, match="shape"):
         list(attack_points(broken(lambda x: x[:, 0]), attacks, [ball], [0], Run()))
-    with pytest.raises(DataError, match="label 1 is not one of the 1 classes"):
+    with pytest.raises(NetworkError, match="one output"):
         list(attack_points(broken(lambda x: x[:, :1]), attacks, [other], [1], Run()))
+    three = linear(np.zeros((3, 2)), [0.0, 0.0, 1.0])
+    short = Target(lambda x: x, three.exact, good.decision, 3)
+    with pytest.raises(DataError, match="label 2 is not one of the 2 classes"):
+        list(attack_points(short, attacks, [ball], [2], Run()))
