@@ -93,3 +93,5 @@ def test_an_operator_that_is_wrong_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setitem(onnx_module.OPERATORS, "Relu", lambda *_: torch.abs)
     with pytest.raises(ModelError, match=r"lenet5\.onnx: Torch gives other outputs"):
         OnnxModule(model)
+    with pytest.raises(ModelError, match="other outputs"):  # no silent way round it
+        Target.of_model(model, ARGMAX)

@@ -15,7 +15,7 @@ from torchbridge.convert import to_module
 from torchbridge.exact_module import ExactModule
 from torchbridge.onnx_module import OnnxModule, has_convolutions
 from verifier.core.decision import Decision
-from verifier.core.errors import ExportError, ModelError
+from verifier.core.errors import ExportError, UnsupportedOperatorError
 from verifier.core.network import Network
 from verifier.io.onnx import Model
 
@@ -66,10 +66,11 @@ class Target:
 
         Raises:
             ExportError: weights that no float64 holds.
+            ModelError: Torch's operators give other outputs than the network, which is a defect.
         """
         network = model.network
         if has_convolutions(model):
-            with suppress(ModelError):  # then as matrices, which give the same, more slowly
+            with suppress(UnsupportedOperatorError):  # matrices give the same, more slowly
                 module = OnnxModule(model).to(device)
                 return cls(module, network.exact, decision, network.n_outputs, module.kind, device)
         return cls.of(network, decision, device)

@@ -19,14 +19,13 @@ class _Block:
     """Arrays of ``_ROWS`` rows.
 
     Args:
-        goal, node: numbers as in ``Batch``.
+        goal: numbers as in ``Batch``.
         sign: (rows, n_units) int8.
         param: (rows, n_units) float16, a multiplier where a sign is assumed, else a slope.
         weights: (rows, n) float32.
     """
 
     goal: np.ndarray
-    node: np.ndarray
     sign: np.ndarray
     param: np.ndarray
     weights: np.ndarray
@@ -36,9 +35,8 @@ class _Block:
         """An empty block for such subproblems."""
         units, weights = batch.sign.shape[1], batch.weights.shape[1]
         return cls(
-            np.empty(_ROWS, batch.goal.dtype), np.empty(_ROWS, batch.node.dtype),
-            np.empty((_ROWS, units), np.int8), np.empty((_ROWS, units), np.float16),
-            np.empty((_ROWS, weights), np.float32),
+            np.empty(_ROWS, batch.goal.dtype), np.empty((_ROWS, units), np.int8),
+            np.empty((_ROWS, units), np.float16), np.empty((_ROWS, weights), np.float32),
         )  # fmt: skip
 
     @property
@@ -67,7 +65,9 @@ class Pool:
     @property
     def used_bytes(self) -> int:
         """Bytes of what waits."""
-        return len(self) * self._blocks[0].row_bytes if self._blocks else 0
+        if not self._blocks:
+            return 0
+        return len(self) * (self._blocks[0].row_bytes + self._node.itemsize)
 
     def put(self, batch: Batch) -> None:
         """Let subproblems wait; all of one pool belong to the same search."""
@@ -88,7 +88,7 @@ class Pool:
         param = np.clip(param, -_HALF, _HALF).astype(np.float16)
         for number, (rows, mine) in self._by_block(slots):
             block = self._blocks[number]
-            block.goal[rows], block.node[rows] = batch.goal[mine], batch.node[mine]
+            block.goal[rows] = batch.goal[mine]
             block.sign[rows], block.param[rows] = batch.sign[mine], param[mine]
             block.weights[rows] = batch.weights[mine]
 
@@ -116,12 +116,12 @@ class Pool:
         """The subproblems in some slots."""
         out = like.take(np.zeros(0, dtype=np.int64))
         count, units = len(slots), like.sign.shape[1]
-        out.goal, out.node = np.empty(count, like.goal.dtype), np.empty(count, like.node.dtype)
+        out.goal, out.node = np.empty(count, like.goal.dtype), self._node[slots]
         out.sign, param = np.empty((count, units), np.int8), np.empty((count, units), np.float32)
         out.weights = np.empty((count, like.weights.shape[1]), np.float32)
         for number, (rows, mine) in self._by_block(slots):
             block = self._blocks[number]
-            out.goal[mine], out.node[mine] = block.goal[rows], block.node[rows]
+            out.goal[mine] = block.goal[rows]
             out.sign[mine], param[mine] = block.sign[rows], block.param[rows]
             out.weights[mine] = block.weights[rows]
         out.alpha = np.where(out.sign == 0, param, np.float32(0.0))
