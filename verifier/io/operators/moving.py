@@ -7,6 +7,8 @@ positions 0, 1, 2, ... of its data; what comes out says which entry stands where
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -78,8 +80,30 @@ def pad(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     """Pad in modes constant, reflect, edge, wrap; negative pads cut entries away."""
     x = input_tensor(node, inputs[0])
     rank = len(x.shape)
+    width, number = pad_widths(node, inputs, rank)
+    fill = build.constant(np.array(number))
+    node.check_size([n + max(b, 0) + max(e, 0) for n, (b, e) in zip(x.shape, width, strict=True)])
+    cut = tuple(slice(max(-b, 0), n - max(-e, 0)) for n, (b, e) in zip(x.shape, width, strict=True))
+    grow = [(max(b, 0), max(e, 0)) for b, e in width]
+    mode = node.attributes.get("mode", "constant")
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        raise node.error(f"mode {mode!r} is unknown")
+    options = {"constant_values": x.size} if mode == "constant" else {}
+    try:
+        positions = np.pad(x.positions()[cut], grow, mode=mode, **options)
+    except ValueError as problem:
+        raise node.error(f"pads {width} do not fit shape {x.shape}: {problem}") from problem
+    return [build.select([x, fill], positions)]
+
+
+def pad_widths(node: Node, inputs: Sequence[Any], rank: int) -> tuple[list[tuple[int, int]], float]:
+    """What a Pad adds before and after each axis (negative: cuts away), and the number it adds.
+
+    Raises:
+        ModelError: amounts that do not fit.
+    """
     attributes = node.attributes
-    fill = build.constant(np.array(node.number("value", 0.0)))
+    fill = node.number("value", 0.0)
     axes = list(range(rank))
     if node.opset < 11:
         amounts = [int(v) for v in attributes.get("pads", attributes.get("paddings", ()))]
@@ -89,26 +113,15 @@ def pad(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
             value = node.numbers(inputs[2], "constant_value")
             if value.size != 1:
                 raise node.error(f"constant_value has shape {value.shape}, expected one number")
-            fill = build.constant(value.reshape(()))
+            fill = float(value.ravel()[0])
         if len(inputs) > 3 and inputs[3] is not None:
             axes = [a + rank if a < 0 else a for a in node.integers(inputs[3], "axes")]
     if len(amounts) != 2 * len(axes) or any(not 0 <= a < rank for a in axes):
-        raise node.error(f"pads {amounts} do not fit axes {axes} of shape {x.shape}")
+        raise node.error(f"pads {amounts} do not fit axes {axes} of {rank} dimensions")
     width = [(0, 0)] * rank
     for k, axis in enumerate(axes):
         width[axis] = (amounts[k], amounts[k + len(axes)])
-    node.check_size([n + max(b, 0) + max(e, 0) for n, (b, e) in zip(x.shape, width, strict=True)])
-    cut = tuple(slice(max(-b, 0), n - max(-e, 0)) for n, (b, e) in zip(x.shape, width, strict=True))
-    grow = [(max(b, 0), max(e, 0)) for b, e in width]
-    mode = attributes.get("mode", "constant")
-    if mode not in ("constant", "reflect", "edge", "wrap"):
-        raise node.error(f"mode {mode!r} is unknown")
-    options = {"constant_values": x.size} if mode == "constant" else {}
-    try:
-        positions = np.pad(x.positions()[cut], grow, mode=mode, **options)
-    except ValueError as problem:
-        raise node.error(f"pads {amounts} do not fit shape {x.shape}: {problem}") from problem
-    return [build.select([x, fill], positions)]
+    return width, fill
 
 
 def resize(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:

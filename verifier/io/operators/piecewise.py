@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from verifier.io.lowering.node import Node
@@ -69,8 +72,8 @@ def _extreme(build: Lowering, node: Node, inputs: list[Value], upper: bool) -> T
 def clip(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     """min(max(X, min), max). A limit at the end of its type's range is none, as in opset 6."""
     x = input_tensor(node, inputs[0])
-    low = _limit(node, inputs, 1, "min")
-    high = _limit(node, inputs, 2, "max")
+    low = limit(node, inputs, 1, "min")
+    high = limit(node, inputs, 2, "max")
     return [
         build.clip(
             x,
@@ -80,7 +83,7 @@ def clip(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     ]
 
 
-def _limit(node: Node, inputs: list[Value], slot: int, name: str) -> float | None:
+def limit(node: Node, inputs: Sequence[Any], slot: int, name: str) -> float | None:
     """One limit of a Clip, from an attribute (before opset 11) or an input."""
     value, kind = node.attributes.get(name), np.dtype(np.float32)
     if node.opset >= 11:

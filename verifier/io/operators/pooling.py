@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,14 +46,7 @@ def global_max_pool(build: Lowering, node: Node, inputs: list[Value]) -> list[Te
 def average_pool(build: Lowering, node: Node, inputs: list[Value]) -> list[Tensor]:
     """AveragePool: the mean of each window, over its entries inside the (padded) input."""
     x, window = _pool(node, inputs)
-    padded = bool(node.attributes.get("count_include_pad", 0))
-    counts = np.ones((1,), dtype=np.int64)
-    for d in range(len(window.kernel)):
-        index = window.axis(d)
-        valid = window.inside(d)
-        if padded:
-            valid = (index >= -window.begin[d]) & (index < window.spatial[d] + window.end[d])
-        counts = (counts[:, None] * valid.sum(axis=1)[None, :]).ravel()
+    counts = window.counts(bool(node.attributes.get("count_include_pad", 0))).ravel()
     if (counts == 0).any():
         raise node.error("a window lies in the padding altogether")
     index = window.positions()
@@ -151,10 +146,12 @@ def _tournament(build: Lowering, x: Tensor, positions: np.ndarray) -> tuple[Tens
     return x, positions[..., 0]
 
 
-def _reduced(node: Node, inputs: list[Value]) -> tuple[Tensor, np.ndarray, tuple[int, ...]]:
-    """Input, the positions that each output reads (outputs, entries), and the output's shape."""
-    x = input_tensor(node, inputs[0])
-    rank = len(x.shape)
+def reduced_axes(node: Node, inputs: Sequence[Any], rank: int) -> list[int]:
+    """The axes of a ReduceSum or ReduceMean, from an attribute or an input, in order.
+
+    Raises:
+        ModelError: one does not fit.
+    """
     axes = node.attributes.get("axes")
     if len(inputs) > 1 and inputs[1] is not None:
         axes = node.integers(inputs[1], "axes")
@@ -162,7 +159,15 @@ def _reduced(node: Node, inputs: list[Value]) -> tuple[Tensor, np.ndarray, tuple
         axes = [] if node.attributes.get("noop_with_empty_axes", 0) else list(range(rank))
     axes = sorted({int(a) + rank if a < 0 else int(a) for a in axes})
     if any(not 0 <= a < rank for a in axes):
-        raise node.error(f"axes {axes} do not fit shape {x.shape}")
+        raise node.error(f"axes {axes} do not fit shape {rank} dimensions")
+    return axes
+
+
+def _reduced(node: Node, inputs: list[Value]) -> tuple[Tensor, np.ndarray, tuple[int, ...]]:
+    """Input, the positions that each output reads (outputs, entries), and the output's shape."""
+    x = input_tensor(node, inputs[0])
+    rank = len(x.shape)
+    axes = reduced_axes(node, inputs, rank)
     kept = [d for d in range(rank) if d not in axes]
     count = math.prod(x.shape[a] for a in axes)
     columns = x.positions().transpose(*kept, *axes).reshape(-1, count)

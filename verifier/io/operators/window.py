@@ -33,6 +33,16 @@ class Window:
         index = self.axis(d)
         return np.asarray((index >= 0) & (index < self.spatial[d]))
 
+    def counts(self, padded: bool) -> np.ndarray:
+        """How many entries each window has in the input; with the padding if ``padded``: output."""
+        out = np.ones((), dtype=np.int64)
+        for d in range(len(self.kernel)):
+            index, valid = self.axis(d), self.inside(d)
+            if padded:
+                valid = (index >= -self.begin[d]) & (index < self.spatial[d] + self.end[d])
+            out = out[..., None] * valid.sum(axis=1)
+        return out
+
     def positions(self) -> np.ndarray:
         """(outputs, kernel size) flat spatial positions, -1 outside the input."""
         axes = [np.where(self.inside(d), self.axis(d), -1) for d in range(len(self.kernel))]
